@@ -1,0 +1,85 @@
+"""The only place that chooses devices, precision, memory format and threads."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import torch
+from torch import nn
+
+Precision = Literal["auto", "fp32", "bf16"]
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how networks run. `autocast` is None for plain fp32."""
+
+    device: torch.device
+    autocast: torch.dtype | None
+
+    @contextmanager
+    def precision(self) -> Iterator[None]:
+        """Run forward passes in the chosen precision; parameters and losses stay fp32."""
+        with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            yield
+
+    def place(self, module: M) -> M:
+        """Move a network to the device, in the memory format that its convolutions like best."""
+        return module.to(device=self.device, memory_format=torch.channels_last)
+
+    def synchronize(self) -> None:
+        """Wait for the device: only for clocks, never inside a step."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def pick(precision: Precision = "auto") -> Compute:
+    """Choose the device (one GPU where there is one, else the CPU) and its fast exact-enough precision."""
+    device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    fast = torch.bfloat16 if precision == "bf16" or (precision == "auto" and bf16_is_fast(device)) else None
+    return Compute(device, fast)
+
+
+def bf16_is_fast(device: torch.device) -> bool:
+    """Whether bf16 matrix products beat fp32: GPUs since Ampere; CPUs with AMX or AVX512-BF16."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(bool(getattr(torch.cpu, probe, bool)()) for probe in probes)
+
+
+def available_cores() -> int:
+    """Cores that this process may use (affinity and containers respected where the system tells)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def make_exact(*, threads: int | None = None) -> None:
+    """Fix what torch lets vary between two runs on one machine: threads and algorithm choice."""
+    torch.set_num_threads(threads or available_cores())
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+
+
+def machine(compute: Compute, *, world_size: int = 1) -> dict[str, str | int]:
+    """What decides whether two runs may be promised the same bits (DESIGN: the `machine` hash)."""
+    on_gpu = compute.device.type == "cuda"
+    return {
+        "torch": torch.__version__,
+        "arch": platform.machine(),
+        "device": torch.cuda.get_device_name(compute.device) if on_gpu else "cpu",
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "precision": str(compute.autocast or torch.float32).removeprefix("torch."),
+        "world_size": world_size,
+    }
+
+
+def device_memory_mb(compute: Compute) -> float | None:
+    """Peak device memory in MB, or None on the CPU."""
+    return torch.cuda.max_memory_allocated(compute.device) / 2**20 if compute.device.type == "cuda" else None

@@ -1,0 +1,81 @@
+"""MLP GAN: the classic first GAN (Goodfellow et al. 2014, arXiv 1406.2661), in its widespread listing.
+
+G: z 100 -> 256 -> 512 -> 1024 -> pixels, each hidden layer Linear + BatchNorm + ReLU, tanh at the end.
+D: pixels -> 1024 -> 512 -> 256 -> 1, LeakyReLU 0.2 and dropout 0.25.
+Deviation from the listing: D has no sigmoid. Binary cross-entropy is computed from logits, which is the same
+function without the overflow of log(sigmoid(x)).
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from ganline.models.spec import Conditioning, ImageSpec
+
+
+class MLPConfig(BaseModel):
+    """Options of the MLP family; the defaults are the classic listing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: Literal["mlp"] = "mlp"
+    z_dim: int = Field(default=100, ge=1)
+    widths: tuple[int, ...] = (256, 512, 1024)
+    dropout: float = Field(default=0.25, ge=0.0, lt=1.0)
+    class_conditional: bool = False
+
+    def build_generator(self, image: ImageSpec, conditioning: Conditioning) -> MLPGenerator:
+        return MLPGenerator(self, image, conditioning.num_classes)
+
+    def build_discriminator(self, image: ImageSpec, conditioning: Conditioning) -> MLPDiscriminator:
+        return MLPDiscriminator(self, image, conditioning.num_classes)
+
+
+def one_hot(label: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """int64 [N] -> float32 [N, num_classes]."""
+    return nn.functional.one_hot(label, num_classes).float()
+
+
+class MLPGenerator(nn.Module):
+    """z [N, z_dim] (and a one-hot label beside it) -> image [N, C, H, W] in [-1, 1]."""
+
+    def __init__(self, config: MLPConfig, image: ImageSpec, num_classes: int):
+        super().__init__()
+        self.z_dim, self.num_classes = config.z_dim, num_classes
+        self.shape = (image.channels, image.resolution, image.resolution)
+        sizes = (config.z_dim + num_classes, *config.widths)
+        hidden = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU())]
+        self.layers = nn.Sequential(*hidden, nn.Linear(sizes[-1], math.prod(self.shape)), nn.Tanh())
+
+    def forward(self, z: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+        if self.num_classes:
+            assert label is not None
+            z = torch.cat([z, one_hot(label, self.num_classes)], dim=1)
+        return self.layers(z).unflatten(1, self.shape)
+
+
+class MLPDiscriminator(nn.Module):
+    """image [N, C, H, W] (and a one-hot label beside its pixels) -> logits [N]."""
+
+    def __init__(self, config: MLPConfig, image: ImageSpec, num_classes: int):
+        super().__init__()
+        self.num_classes = num_classes
+        sizes = (image.channels * image.resolution**2 + num_classes, *reversed(config.widths))
+        hidden = [
+            layer
+            for a, b in pairwise(sizes)
+            for layer in (nn.Linear(a, b), nn.LeakyReLU(0.2), nn.Dropout(config.dropout))
+        ]
+        self.layers = nn.Sequential(*hidden, nn.Linear(sizes[-1], 1))
+
+    def forward(self, image: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+        x = image.flatten(1)
+        if self.num_classes:
+            assert label is not None
+            x = torch.cat([x, one_hot(label, self.num_classes)], dim=1)
+        return self.layers(x).squeeze(1)

@@ -1,0 +1,52 @@
+"""Images from a generator. Image i is a function of (seed, i) alone: not of n, the batch size or the device's RNG."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from ganline.devices import Compute
+from ganline.images import to_pixels
+from ganline.models.spec import GeneratorCall
+from ganline.seeds import generator
+
+CHUNK = 64
+
+
+def latents(seed: int, chunk: int, z_dim: int) -> torch.Tensor:
+    """z of images [chunk * CHUNK, (chunk + 1) * CHUNK), float32 [CHUNK, z_dim]."""
+    return torch.randn(CHUNK, z_dim, generator=generator(seed, "z", chunk))
+
+
+def random_labels(seed: int, chunk: int, num_classes: int) -> torch.Tensor:
+    """Uniform labels of one chunk, int64 [CHUNK]."""
+    return torch.randint(num_classes, (CHUNK,), generator=generator(seed, "label", chunk))
+
+
+@torch.inference_mode()
+def sample(
+    G: GeneratorCall,
+    *,
+    n: int,
+    seed: int,
+    num_classes: int,
+    compute: Compute,
+    label: int | None = None,
+    truncation: float = 1.0,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
+    """Yield batches of (images uint8 [b, C, H, W] on the device, labels int64 [b] or None), n images in all.
+
+    `label` fixes the class of a class-conditional G; None draws it uniformly. `truncation` scales z towards its
+    mean 0: below 1 images are more typical and less diverse.
+    """
+    for chunk in range(-(-n // CHUNK)):
+        keep = min(CHUNK, n - chunk * CHUNK)
+        z = (latents(seed, chunk, G.z_dim) * truncation).to(compute.device)
+        labels = None
+        if num_classes:
+            drawn = random_labels(seed, chunk, num_classes) if label is None else torch.full((CHUNK,), label)
+            labels = drawn.to(compute.device)
+        with compute.precision():
+            images = G(z, labels)
+        yield to_pixels(images)[:keep], None if labels is None else labels[:keep]

@@ -1,0 +1,153 @@
+"""The model bundle: a folder that is a model. What is registered, served, exported and started from.
+
+    model.json                  architecture, image spec, labels, sha256 of every other file; content only
+    generator.safetensors       G_ema
+    discriminator.safetensors   D, for fine-tuning; serving never reads it
+    card.md, samples.png        for people
+
+The bundle's hash is that of model.json, and so names the model. Loading checks every file and never unpickles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors.torch import load_file, save
+from torch import nn
+
+from ganline.errors import BundleError
+from ganline.files import atomic_folder, read_json, sha256_file, write_json
+from ganline.models import Conditioning, ImageSpec, ModelConfig
+
+FORMAT = 1
+GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
+
+
+class ModelSpec(BaseModel):
+    """What model.json says beside the hashes: enough to build G and D."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    dataset: str
+    model: ModelConfig
+    image: ImageSpec
+    labels: tuple[str, ...] = ()
+
+    @property
+    def conditioning(self) -> Conditioning:
+        """The labels if the model is class-conditional, else none."""
+        return Conditioning(labels=self.labels if self.model.class_conditional else ())
+
+    def build_generator(self) -> nn.Module:
+        return self.model.build_generator(self.image, self.conditioning)
+
+    def build_discriminator(self) -> nn.Module:
+        return self.model.build_discriminator(self.image, self.conditioning)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk whose every byte was checked against model.json."""
+
+    folder: Path
+    spec: ModelSpec
+    hash: str
+
+    def generator(self) -> nn.Module:
+        """G_ema in evaluation mode, on the CPU."""
+        G = self.spec.build_generator()
+        G.load_state_dict(load_file(self.folder / GENERATOR))
+        return G.eval().requires_grad_(False)
+
+    def state(self, name: str) -> dict[str, torch.Tensor]:
+        """The tensors of one of the bundle's networks; empty if the bundle does not carry it."""
+        path = self.folder / name
+        return load_file(path) if path.exists() else {}
+
+
+def write_bundle(
+    folder: Path,
+    spec: ModelSpec,
+    *,
+    networks: dict[str, dict[str, torch.Tensor]],
+    extras: dict[str, bytes] | None = None,
+) -> str:
+    """Write a bundle atomically; `networks` maps file names to state dicts. Returns the bundle's hash."""
+    files = {name: save(contiguous(state)) for name, state in networks.items()} | (extras or {})
+    listing = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    with atomic_folder(folder) as partial:
+        for name, content in files.items():
+            (partial / name).write_bytes(content)
+        write_json(partial / "model.json", {"format": FORMAT, **spec.model_dump(mode="json"), "files": listing})
+    return sha256_file(folder / "model.json")
+
+
+def extend_bundle(source: Path, folder: Path, extras: dict[str, bytes]) -> str:
+    """Write a bundle with the networks of `source` and other extras. Returns the new bundle's hash."""
+    bundle = open_bundle(source)
+    networks = {name: state for name in (GENERATOR, DISCRIMINATOR) if (state := bundle.state(name))}
+    return write_bundle(folder, bundle.spec, networks=networks, extras=extras)
+
+
+def copy_bundle(source: Path, folder: Path) -> Bundle:
+    """Copy a checked bundle's own files, and nothing else that lies beside them."""
+    names = ["model.json", *read_model_json(source)["files"]]
+    open_bundle(source)
+    with atomic_folder(folder) as partial:
+        for name in names:
+            shutil.copyfile(source / name, partial / name)
+    return open_bundle(folder)
+
+
+def contiguous(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """State on the CPU, in the plain memory format: equal weights give equal files, whatever trained them."""
+    return {name: tensor.detach().cpu().contiguous(memory_format=torch.contiguous_format)
+            for name, tensor in state.items()}  # fmt: skip
+
+
+def read_model_json(folder: Path) -> dict[str, Any]:
+    """model.json as it stands. Raises BundleError if there is none or it is of another format."""
+    path = folder / "model.json"
+    if not path.is_file():
+        raise BundleError(
+            f"{folder} holds no model.json",
+            expected="a bundle folder (model.json, generator.safetensors, …)",
+            remedy="name a bundle folder, such as artifacts/model, or models:/NAME@champion",
+        )
+    try:
+        content = read_json(path)
+    except ValueError as error:
+        raise BundleError(f"{path} is not JSON: {error}", remedy="get the bundle again from the registry") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise BundleError(f"{path} is of another format", expected=f"format {FORMAT}")
+    return content
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Check every file of a bundle and return it. Raises BundleError naming the first file that is wrong."""
+    content = read_model_json(folder)
+    files = content.get("files")
+    if not isinstance(files, dict) or GENERATOR not in files:
+        raise BundleError(f"{folder / 'model.json'} lists no {GENERATOR}", expected="a complete bundle")
+    for name, expected in files.items():
+        path = folder / name
+        if Path(name).name != name:
+            raise BundleError(f"{folder / 'model.json'} names a file outside the bundle: {name!r}")
+        if not path.is_file():
+            raise BundleError(f"{path} is missing", expected=f"sha256 {expected}")
+        if (found := sha256_file(path)) != expected:
+            raise BundleError(
+                f"{path} is damaged: sha256 {found}",
+                expected=f"sha256 {expected}",
+                remedy="get the bundle again from the registry, or run `dvc checkout`",
+            )
+    try:
+        spec = ModelSpec.model_validate({k: v for k, v in content.items() if k not in ("format", "files")})
+    except ValidationError as error:
+        raise BundleError(f"{folder / 'model.json'} is not a model: {error}") from error
+    return Bundle(folder, spec, sha256_file(folder / "model.json"))

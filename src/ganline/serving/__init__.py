@@ -1,0 +1,1 @@
+"""Models in use: from a bundle to images."""

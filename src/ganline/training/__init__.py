@@ -1,0 +1,1 @@
+"""One trainer for every family: phases, schedules of images seen, exact state."""
