@@ -1,0 +1,176 @@
+"""The feature extractor: a small frozen network trained on the real training split, named by what it is.
+
+Its identity is the hash of weights, preprocessing and layer: another extractor is another metric.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save
+from torch import nn
+
+from ganline.data.loader import Batches, Prepared, Split, rows_as_tensor
+from ganline.devices import Compute
+from ganline.errors import BundleError, GateError
+from ganline.evaluation.config import ExtractorConfig
+from ganline.files import fresh_folder, read_json, sha256_json, write_bytes, write_json
+from ganline.images import to_network
+
+log = logging.getLogger(__name__)
+
+PREPROCESSING = "uint8 / 127.5 - 1, no resize"
+LAYER = "penultimate, after ReLU"
+
+
+class FeatureNet(nn.Module):
+    """Three strided convolution stages, a feature layer and a classifier. Image in [-1, 1] -> logits and features."""
+
+    def __init__(self, *, channels: int, resolution: int, width: int, feature_dim: int, num_classes: int):
+        super().__init__()
+
+        def stage(a: int, b: int, stride: int) -> list[nn.Module]:
+            return [nn.Conv2d(a, b, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
+
+        halvings = max(2, round(math.log2(resolution / 7)))
+        layers, size = [*stage(channels, width, 1)], width
+        for _ in range(halvings):
+            grown = min(size * 2, width * 4)
+            layers += stage(size, grown, 2)
+            size = grown
+        side = math.ceil(resolution / 2**halvings)
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(size * side**2, feature_dim), nn.ReLU())
+        self.head = nn.Linear(feature_dim, num_classes)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features = self.body(images)
+        return self.head(features), features
+
+
+class Extractor:
+    """A frozen FeatureNet with its name, e.g. `classifier_fashion-mnist@1a2b3c4d`."""
+
+    def __init__(self, net: FeatureNet, meta: dict, compute: Compute):
+        self.meta, self.compute = meta, compute
+        self.net = compute.place(net).eval().requires_grad_(False)
+        self.name: str = meta["name"]
+        self.classifies: bool = meta["task"] == "classifier"
+
+    @classmethod
+    def load(cls, folder: Path, compute: Compute) -> Extractor:
+        """Open a stage's folder; raises BundleError if the weights are not those that the name was made from."""
+        meta = read_json(folder / "extractor.json")
+        state = load_file(folder / "extractor.safetensors")
+        if identity(state) != meta["sha8"]:
+            raise BundleError(f"{folder} holds other weights than {meta['name']}", remedy="run `dvc repro extractor`")
+        net = FeatureNet(**meta["net"])
+        net.load_state_dict(state)
+        return cls(net, meta, compute)
+
+    @torch.inference_mode()
+    def __call__(self, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 [N, C, H, W] -> features float32 [N, F] and logits float32 [N, K]; always in fp32."""
+        logits, features = self.net(to_network(images.to(self.compute.device)).contiguous())
+        return features.float().cpu().numpy(), logits.float().cpu().numpy()
+
+    def split_features(self, split: Split, n: int) -> np.ndarray:
+        """Features of the first n images of a split, float32 [n, F]."""
+        n = min(n, len(split))
+        return np.concatenate([self(rows_as_tensor(split, i, min(i + 256, n)))[0] for i in range(0, n, 256)])
+
+
+def identity(state: dict[str, torch.Tensor]) -> str:
+    """First eight hex digits of the sha256 of weights, preprocessing and layer."""
+    weights = hashlib.sha256(save(dict(sorted(state.items())))).hexdigest()
+    return sha256_json([weights, PREPROCESSING, LAYER])[:8]
+
+
+def train_extractor(prepared: Prepared, config: ExtractorConfig, out: Path, compute: Compute) -> dict:
+    """Train, gate on validation accuracy, freeze and name. Raises GateError below `min_accuracy`."""
+    rotation = config.task == "rotation"
+    if not rotation and len(prepared.labels) < 2:
+        raise GateError(
+            f"{prepared.name} has {len(prepared.labels)} labels: a classifier cannot be trained",
+            remedy="set extractor.task: rotation (self-supervised)",
+        )
+    num_classes = 4 if rotation else len(prepared.labels)
+    shape = {"channels": prepared.channels, "resolution": prepared.resolution}
+    net_options = shape | {"width": config.width, "feature_dim": config.feature_dim, "num_classes": num_classes}
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        net = compute.place(FeatureNet(**net_options))
+    fit(net, prepared.split("train"), config, compute, rotation=rotation)
+    accuracy = validation_accuracy(net.eval(), prepared.split("val"), compute, rotation=rotation)
+    log.info("extractor: %s accuracy %.4f on the validation split", config.task, accuracy)
+    if accuracy < config.min_accuracy:
+        raise GateError(
+            f"the extractor's {config.task} accuracy is {accuracy:.4f} on the validation split",
+            expected=f"at least {config.min_accuracy} (extractor.min_accuracy)",
+            remedy="train longer (extractor.epochs), or look at the data: its labels may be wrong",
+        )
+    state = {name: t.detach().cpu().contiguous(memory_format=torch.contiguous_format)
+             for name, t in net.state_dict().items()}  # fmt: skip
+    sha8 = identity(state)
+    meta = {
+        "name": f"{config.task}_{prepared.name}@{sha8}",
+        "sha8": sha8,
+        "task": config.task,
+        "net": net_options,
+        "preprocessing": PREPROCESSING,
+        "layer": LAYER,
+        "validation_accuracy": accuracy,
+        "num_validation": len(prepared.split("val")),
+    }
+    fresh_folder(out)
+    write_bytes(out / "extractor.safetensors", save(dict(sorted(state.items()))))
+    write_json(out / "extractor.json", meta)
+    return meta
+
+
+def fit(net: FeatureNet, split: Split, config: ExtractorConfig, compute: Compute, *, rotation: bool) -> None:
+    """Cross-entropy with Adam and a one-cycle learning rate, for `epochs` passes."""
+    batches = Batches(split, batch=config.batch, seed=config.seed, mirror=False, device=compute.device)
+    steps = max(1, round(config.epochs * len(split) / config.batch))
+    optimizer = torch.optim.Adam(net.parameters(), lr=config.lr, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps)
+    report_every = max(1, steps // 5)
+    for k in range(steps):
+        images, labels = batches.get(k)
+        if rotation:
+            images, labels = rotate_all(images)
+        with compute.precision():
+            logits, _ = net(images)
+        loss = nn.functional.cross_entropy(logits.float(), labels, label_smoothing=0.1)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if (k + 1) % report_every == 0:
+            log.info("extractor: step %d of %d, loss %.3f", k + 1, steps, loss.item())
+
+
+def rotate_all(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Turn the k-th quarter of the batch by k right angles: images and the angle's index."""
+    quarters = images.chunk(4)
+    turned = torch.cat([torch.rot90(part, k, dims=(2, 3)) for k, part in enumerate(quarters)])
+    angle = torch.cat([torch.full((len(part),), k, device=images.device) for k, part in enumerate(quarters)])
+    return turned.contiguous(memory_format=torch.channels_last), angle
+
+
+@torch.inference_mode()
+def validation_accuracy(net: FeatureNet, split: Split, compute: Compute, *, rotation: bool) -> float:
+    """Share of the validation split that the network names rightly."""
+    right = total = 0
+    for start in range(0, len(split), 256):
+        images = to_network(rows_as_tensor(split, start, start + 256).to(compute.device))
+        labels = torch.from_numpy(split.labels[start : start + 256]).to(compute.device)
+        if rotation:
+            images, labels = rotate_all(images)
+        right += int((net(images)[0].argmax(1) == labels).sum())
+        total += len(labels)
+    return right / max(total, 1)

@@ -1,0 +1,128 @@
+"""Measure a generator against real images: distance with floor and spread, classes that appear, neighbours.
+
+Every figure carries its protocol: extractor, N, split, seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ganline.data.loader import Split
+from ganline.devices import Compute
+from ganline.evaluation.extractor import Extractor
+from ganline.evaluation.frechet import Gaussian, fit_gaussian, frechet_distance
+from ganline.models.sampling import sample
+from ganline.models.spec import GeneratorCall
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Real features [N, F] of the reference split, and as many of the training split for floor and neighbours."""
+
+    split: str
+    features: np.ndarray
+    train_features: np.ndarray
+
+    @property
+    def n(self) -> int:
+        return len(self.features)
+
+    def floor(self) -> float:
+        """Distance of real training images to the reference at the same N: what a perfect generator scores."""
+        return frechet_distance(fit_gaussian(self.train_features[: self.n]), fit_gaussian(self.features))
+
+
+@dataclass(frozen=True)
+class Fakes:
+    """One seed's generated images as features [N, F], logits [N, K] and the labels that were asked for."""
+
+    features: np.ndarray
+    logits: np.ndarray
+    asked: np.ndarray | None
+
+
+def fake_features(
+    G: GeneratorCall, extractor: Extractor, *, n: int, seed: int, num_classes: int, compute: Compute
+) -> Fakes:
+    """Generate n images with one seed and extract their features."""
+    features, logits, asked = [], [], []
+    for images, labels in sample(G, n=n, seed=seed, num_classes=num_classes, compute=compute):
+        f, k = extractor(images)
+        features.append(f)
+        logits.append(k)
+        if labels is not None:
+            asked.append(labels.cpu().numpy())
+    return Fakes(np.concatenate(features), np.concatenate(logits), np.concatenate(asked) if asked else None)
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and sample standard deviation over generator seeds."""
+    return {"value": float(np.mean(values)), "std": float(np.std(values, ddof=1))}
+
+
+def distance_record(reference: Reference, target: Gaussian, fakes: dict[int, Fakes], name: str) -> dict[str, Any]:
+    """The Fréchet distance of each seed, their mean, the real-against-real floor and the ratio to it."""
+    per_seed = {seed: frechet_distance(fit_gaussian(fake.features), target) for seed, fake in fakes.items()}
+    floor = reference.floor()
+    record = spread(list(per_seed.values()))
+    return record | {
+        "name": f"fd_{name}_n{count_name(reference.n)}",
+        "per_seed": {str(seed): value for seed, value in per_seed.items()},
+        "floor": floor,
+        "ratio": record["value"] / floor if floor else None,
+        "n": reference.n,
+        "split": reference.split,
+    }
+
+
+def class_records(fakes: dict[int, Fakes], labels: Sequence[str], name: str) -> dict[str, Any]:
+    """Classes that appear, by the extractor's own classifier; and agreement with the labels that were asked for.
+
+    A class counts as covered if it makes up at least a tenth of its fair share of the images.
+    """
+    n = sum(len(fake.logits) for fake in fakes.values())
+    predicted = np.concatenate([fake.logits.argmax(1) for fake in fakes.values()])
+    histogram = np.bincount(predicted, minlength=len(labels)) / n
+    fair = 1.0 / len(labels)
+    common = {"n": n, "seeds": sorted(fakes), "extractor": name}
+    records: dict[str, Any] = {
+        "class_coverage": common
+        | {
+            "name": f"class_coverage_{name}",
+            "value": float((histogram >= fair / 10).mean()),
+            "histogram": dict(zip(labels, histogram.tolist(), strict=True)),
+            "missing": [label for label, share in zip(labels, histogram, strict=True) if share < fair / 10],
+        }
+    }
+    if all(fake.asked is not None for fake in fakes.values()):
+        asked = np.concatenate([fake.asked for fake in fakes.values() if fake.asked is not None])
+        records["label_accuracy"] = common | {
+            "name": f"label_accuracy_{name}",
+            "value": float((predicted == asked).mean()),
+            "per_class": {
+                label: float((predicted[asked == k] == k).mean()) if (asked == k).any() else None
+                for k, label in enumerate(labels)
+            },
+        }
+    return records
+
+
+def count_name(n: int) -> str:
+    """10000 -> '10k', 512 -> '512'."""
+    return f"{n // 1000}k" if n >= 1000 and n % 1000 == 0 else str(n)
+
+
+def nearest(queries: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Row of `candidates` [M, F] nearest to each of `queries` [N, F] in Euclidean distance: int64 [N]."""
+    a, b = torch.from_numpy(queries).double(), torch.from_numpy(candidates).double()
+    return torch.cdist(a, b).argmin(dim=1).numpy()
+
+
+def neighbour_sheet(fakes: np.ndarray, rows: np.ndarray, split: Split) -> np.ndarray:
+    """Two rows of uint8 images [2n, C, H, W]: generated above, nearest training image below."""
+    return np.concatenate([fakes, np.stack([split.images[row] for row in rows])])

@@ -1,0 +1,46 @@
+"""The model card: what the model is, how it was measured, what it is not for. Content only: no dates, no hosts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ganline.registry.bundle import ModelSpec
+from ganline.training.config import TrainConfig
+
+
+def metric_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    """(name with protocol, value with floor and spread) of every metric, in the order to be read."""
+    fd = metrics["fd"]
+    seeds = ", ".join(sorted(fd["per_seed"], key=int))
+    floor = f"floor {fd['floor']:.4f} (real against real), ratio {fd['ratio']:.1f}" if fd["floor"] else "floor 0"
+    rows = [(fd["name"], f"{fd['value']:.3f} ± {fd['std']:.3f} over seeds {seeds}; {fd['split']} split; {floor}")]
+    for key in ("class_coverage", "label_accuracy"):
+        if key in metrics:
+            rows.append((metrics[key]["name"], f"{metrics[key]['value']:.3f} (n = {metrics[key]['n']})"))
+    if "inception" in metrics:
+        record = metrics["inception"]
+        rows.append((record["name"], f"{record['value']:.3f} ± {record['std']:.3f}; {record['split']} split"))
+    return rows
+
+
+def model_card(spec: ModelSpec, metrics: dict[str, Any], train: TrainConfig) -> str:
+    """Markdown for card.md and the registry's description."""
+    labels = ", ".join(spec.conditioning.labels) or "none (unconditional)"
+    table = "\n".join(f"| `{name}` | {value} |" for name, value in metric_rows(metrics))
+    size = f"{spec.image.resolution} x {spec.image.resolution}, {'grey' if spec.image.channels == 1 else 'RGB'}"
+    return f"""# {spec.dataset}: {spec.model.name} generator
+
+Paints {size} images in one pass. Trained on {spec.dataset} for {train.total_kimg:g} kimg
+({train.objective.adversarial} loss, batch {train.batch}, seed {train.seed}). Classes: {labels}.
+
+| metric | value |
+|---|---|
+{table}
+
+Distances are between features of the extractor named in the metric; they are not comparable with distances of
+another extractor, and are not FID unless the name says so. The floor is what real images score at the same N.
+
+**For**: {size} images like those of {spec.dataset}, and as a base for fine-tuning (`train.init_from`).
+**Not for**: evidence, identification, or decisions about people. It can only repeat what its training images hold,
+their imbalances included.
+"""
