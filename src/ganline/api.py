@@ -6,7 +6,16 @@ from pathlib import Path
 
 from ganline.serving.generate import Generator
 
-__all__ = ["Generator", "load"]
+__all__ = ["Generator", "bundle_folder", "load"]
+
+
+def bundle_folder(model: str) -> Path:
+    """The folder of a model: downloaded (once) for `models:/…`, as named otherwise."""
+    if model.startswith("models:/"):
+        from ganline.integrations.mlflow_registry import download_bundle
+
+        return download_bundle(model)
+    return Path(model)
 
 
 def load(model: str) -> Generator:
@@ -14,8 +23,4 @@ def load(model: str) -> Generator:
 
     Raises BundleError if a file is damaged, RegistryError if the registry knows no such model.
     """
-    if model.startswith("models:/"):
-        from ganline.integrations.mlflow_registry import download_bundle
-
-        return Generator.from_folder(download_bundle(model))
-    return Generator.from_folder(Path(model))
+    return Generator.from_folder(bundle_folder(model))

@@ -60,7 +60,10 @@ def merge(base: Any, overlay: Any) -> Any:
     """Overlay wins. Mappings merge key by key, except variants: a mapping with another `name` replaces the base's."""
     if not isinstance(base, dict) or not isinstance(overlay, dict):
         return overlay
-    if overlay.get("name", base.get("name")) != base.get("name") and not RegisterConfig.model_fields.keys() >= base.keys():
+    if (
+        overlay.get("name", base.get("name")) != base.get("name")
+        and not RegisterConfig.model_fields.keys() >= base.keys()
+    ):
         return overlay
     return base | {key: merge(base.get(key), value) for key, value in overlay.items()}
 

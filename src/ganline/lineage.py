@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ganline.config import Config
 from ganline.files import sha256_file, sha256_json, sha256_tree
+from ganline.integrations.dvc_repo import data_version
+from ganline.integrations.mlflow_registry import Lineage
 
 SNAPSHOT_MESSAGE = "ganline snapshot of a working tree"
 # The rooms that decide the weights: a change in any of them makes saved training state another recipe's.
@@ -27,7 +26,9 @@ def code_hash(rooms: tuple[str, ...] = TRAINING_ROOMS) -> str:
     """Hash of the source code of some rooms, as this process imports it."""
     package = Path(__file__).parent
     hashes = {
-        room: sha256_tree(package / room, pattern="**/*.py") if (package / room).is_dir() else sha256_file(package / room)
+        room: sha256_tree(package / room, pattern="**/*.py")
+        if (package / room).is_dir()
+        else sha256_file(package / room)
         for room in rooms
     }
     return sha256_json(hashes)
@@ -51,44 +52,19 @@ def base_commit(root: Path) -> str:
     return parent.split()[0] if subject == SNAPSHOT_MESSAGE and parent else commit
 
 
-@dataclass(frozen=True)
-class Lineage:
-    """Tags and files that a registered version carries, enough to replay it."""
-
-    recipe: str
-    machine: dict[str, Any]
-    dataset: str
-    data_version: str
-    commit: str
-    patch: str
-
-    def tags(self) -> dict[str, str]:
-        return {
-            "ganline.recipe": self.recipe,
-            "ganline.machine": sha256_json(self.machine)[:16],
-            "ganline.dataset": self.dataset,
-            "ganline.data_version": self.data_version,
-            "ganline.commit": self.commit,
-            "ganline.dirty": str(bool(self.patch)).lower(),
-        }
-
-
-def data_version(root: Path) -> str:
-    """The hash that data.dvc records; empty if there is none yet."""
-    path = root / "data.dvc"
-    if not path.exists():
-        return ""
-    return str(yaml.safe_load(path.read_text(encoding="utf-8"))["outs"][0]["md5"])
+def patch(root: Path) -> str:
+    """What the working tree changes on its base commit, as `git apply` takes it. What DVC writes travels apart."""
+    commit = base_commit(root)
+    return git(root, "diff", "--binary", commit, "--", ".", ":!dvc.lock", ":!data.dvc") if commit else ""
 
 
 def collect(config: Config, root: Path, machine: dict[str, Any]) -> Lineage:
     """The lineage of the artifacts that lie in a workspace."""
-    commit = base_commit(root)
     return Lineage(
         recipe=train_recipe(config, root / "artifacts" / "prepare"),
-        machine=machine,
+        machine=sha256_json(machine),
         dataset=config.data.source.name,
-        data_version=data_version(root),
-        commit=commit,
-        patch=git(root, "diff", "--binary", commit, "--", ".", ":!dvc.lock", ":!data.dvc") if commit else "",
+        commit=base_commit(root) or None,
+        data=data_version(root),
+        extra={"dirty": str(bool(patch(root))).lower()},
     )

@@ -1,0 +1,1 @@
+"""The data room: sources, checksums, manifest, prepared arrays and batches."""

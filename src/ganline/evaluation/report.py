@@ -90,7 +90,14 @@ def samples_picture(G: GeneratorCall, *, num_classes: int, compute: Compute) -> 
 
 
 def neighbours_picture(
-    G: GeneratorCall, *, num_classes: int, prepared: Prepared, extract: Extractor, real: Reference, count: int, compute: Compute
+    G: GeneratorCall,
+    *,
+    num_classes: int,
+    prepared: Prepared,
+    extract: Extractor,
+    real: Reference,
+    count: int,
+    compute: Compute,
 ) -> np.ndarray:
     """Generated images above, the nearest training image (in feature space) below each: copies would show."""
     batches = sample(G, n=count, seed=SHEET_SEED, num_classes=num_classes, compute=compute)

@@ -31,9 +31,7 @@ class Batch:
 
 
 # (G, D, batch, images seen) -> (loss, statistics to log); all tensors on the device.
-PhaseLoss = Callable[
-    [GeneratorCall, DiscriminatorCall, Batch, int], tuple[torch.Tensor, dict[str, torch.Tensor]]
-]
+PhaseLoss = Callable[[GeneratorCall, DiscriminatorCall, Batch, int], tuple[torch.Tensor, dict[str, torch.Tensor]]]
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,9 @@ def start_from(state: State, initial: Initial) -> None:
                 raise TrainingError(f"train.init_from: no tensor of its {name} fits this model")
             net.load_state_dict(own | fitting)
         fresh = sorted(set(own) - set(fitting))
-        log.info("%s starts from the given model: %d tensors; fresh: %s", name, len(fitting), ", ".join(fresh) or "none")
+        log.info(
+            "%s starts from the given model: %d tensors; fresh: %s", name, len(fitting), ", ".join(fresh) or "none"
+        )
 
 
 def judge(state: State, means: dict[str, float], counts: dict[str, int]) -> None:
@@ -166,7 +168,9 @@ def progress(nimg: int, total_nimg: int, rate: float, means: dict[str, float]) -
     left = (total_nimg - nimg) / max(rate, 1e-9)
     losses = "  ".join(f"{name} {value:.3f}" for name, value in means.items() if name.startswith(("loss", "r1", "r2")))
     share = nimg / total_nimg
-    return f"{share:4.0%}  {nimg / 1000:.0f}/{total_nimg / 1000:.0f} kimg  {rate:.0f} img/s  {clock(left)} left  {losses}"
+    return (
+        f"{share:4.0%}  {nimg / 1000:.0f}/{total_nimg / 1000:.0f} kimg  {rate:.0f} img/s  {clock(left)} left  {losses}"
+    )
 
 
 def clock(seconds: float) -> str:

@@ -1,7 +1,7 @@
 """What a run tells while it trains: JSON lines that others may follow. Training needs no server.
 
-    history.jsonl   a function of the recipe alone: nimg, step, losses. An out of the stage.
-    system.jsonl    clocks and machine load: never an out.
+history.jsonl   a function of the recipe alone: nimg, step, losses. An out of the stage.
+system.jsonl    clocks and machine load: never an out.
 """
 
 from __future__ import annotations

@@ -1,0 +1,63 @@
+# ganline: `make run` and `make test` are all a newcomer needs; `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+.PHONY: help run test test-slow check ui doctor lock clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+INPUTS := pyproject.toml constraints.txt
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+run: $(INSTALLED) ## the whole line: data, training, measuring, registry [PRESET=name | DATA=folder RES=64] [ACCEPT=1]
+	@exec $(BIN)/ganline run $(if $(PRESET),--preset "$(PRESET)") $(if $(DATA),--data "$(DATA)") $(if $(RES),--res "$(RES)") $(if $(ACCEPT),--accept)
+
+test: $(INSTALLED_DEV) ## set up and run the tests (under 12 minutes on 2 cores)
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(INSTALLED_DEV) ## real servers, browsers, kills and trainings (under 40 minutes on 2 cores)
+	@exec $(BIN)/python -m pytest -m slow $(ARGS)
+
+check: $(INSTALLED_DEV) ## format, lint, types, import directions, fast tests
+	@$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q $(ARGS)
+
+ui: $(INSTALLED) ## the MLflow UI with runs and the model registry, on this machine only [PORT=5000]
+	@exec $(BIN)/ganline ui $(if $(PORT),--port $(PORT))
+
+doctor: ## what this machine has, what is missing, how to mend it
+	@exec $(PYTHON) src/ganline/doctor.py
+
+lock: ## pin today's newest versions that pyproject allows in constraints.txt
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT
+	$(PYTHON) -m venv "$$folder"
+	"$$folder/bin/pip" install --quiet $(if $(FROM),-c $(FROM)) -e '.[dev,tensorboard]'
+	{ echo "# Made by \`make lock\`: the exact versions that make run and make test install."; \
+	  "$$folder/bin/pip" freeze --exclude-editable | sed -E 's/^((torch|torchvision)==[^+]*)\+.*/\1/'; } > constraints.txt
+	wc -l constraints.txt
+
+clean: ## remove the environment, artifacts and work in progress; data, DVC cache and registry stay
+	@rm -rf $(VENV) artifacts .ganline/work .ganline/ws .ganline/bundles .ganline/prefect .mypy_cache .ruff_cache .pytest_cache
+	git worktree prune 2>/dev/null || true
+
+# The stamp is written last: an interrupted install is taken up again, and a broken environment is made anew.
+$(INSTALLED): $(INPUTS)
+	@$(PYTHON) src/ganline/doctor.py --needed
+	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then
+	  echo "making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv --clear $(VENV)
+	fi
+	echo "installing exactly pinned packages (constraints.txt); the first time this downloads 1 to 3 GB"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(INSTALLED_DEV): $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,tensorboard]'
+	touch $@

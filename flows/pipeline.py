@@ -1,0 +1,122 @@
+"""The line as a Prefect flow: fetch, verify, every stage of dvc.yaml, register.
+
+The stages come from the DAG: there is no second list of them. Each is a task that runs `dvc repro --single-item STAGE`
+as a child process (a crash stays there, device memory is freed), streams its log here, and ends in a state named
+`ran` or `cached`. DVC decides what is stale; Prefect's own result cache is off.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ganline import effects, leash
+from ganline.environment import set_defaults
+from ganline.errors import GanlineError
+from ganline.integrations import dvc_repo
+
+set_defaults()
+
+from prefect import flow, get_run_logger, task  # noqa: E402 - its settings are read at import
+from prefect.cache_policies import NO_CACHE  # noqa: E402
+from prefect.states import Completed, Failed, State  # noqa: E402
+
+FOLLOW_SECONDS = 5.0
+
+
+@task(cache_policy=NO_CACHE, task_run_name="{stage}")
+def run_stage(root: Path, stage: str) -> State:
+    """One stage of the DAG in a process of its own."""
+    logger = get_run_logger()
+    env = os.environ | leash.own()
+    with following(root, logger) if stage == "train" else nothing():
+        code, how = dvc_repo.run_stage(root, stage, say=logger.info, env=env)
+    if code:
+        return Failed(message=f"stage {stage} failed with exit code {code}: its last lines say why", name="Failed")
+    return Completed(message=f"{stage}: {how}", name=how)
+
+
+@task(cache_policy=NO_CACHE, task_run_name="{name}")
+def run_effect(name: str, effect: Callable[[], object]) -> State:
+    """One step outside the DAG. An error that a user can mend is a message, not a traceback."""
+    try:
+        with told_to(get_run_logger()):
+            result = effect()
+    except GanlineError as error:
+        get_run_logger().error("%s", error)
+        return Failed(message=str(error))
+    return Completed(message=f"{name}: {result}" if result else name)
+
+
+@contextmanager
+def told_to(logger: logging.Logger | logging.LoggerAdapter) -> Iterator[None]:
+    """Send what ganline's own modules log to the run's log as well."""
+
+    class Relay(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            logger.log(record.levelno, "%s", record.getMessage())
+
+    relay, source = Relay(), logging.getLogger("ganline")
+    source.setLevel(logging.INFO)
+    source.addHandler(relay)
+    try:
+        yield
+    finally:
+        source.removeHandler(relay)
+
+
+@contextmanager
+def nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def following(root: Path, logger: logging.Logger | logging.LoggerAdapter) -> Iterator[None]:
+    """While the trainer works, bring MLflow up to its log every few seconds. A failing store never stops training."""
+    done = threading.Event()
+
+    def follow() -> None:
+        while not done.wait(FOLLOW_SECONDS):
+            try:
+                effects.follow_training(root)
+            except GanlineError as error:
+                logger.warning("MLflow cannot follow just now: %s", error)
+
+    thread = threading.Thread(target=follow, daemon=True, name="follower")
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(timeout=60)
+
+
+@flow(name="pipeline", flow_run_name="{root.name}", validate_parameters=False)
+def pipeline(root: Path, accept: bool = False) -> State:
+    """From the configured source to a registered model, in one workspace. Stops at the first step that fails."""
+    state = run_effect("fetch", lambda: effects.fetch(root, accept=accept), return_state=True)
+    if state.is_completed():
+        state = run_effect("verify", lambda: effects.verify(root), return_state=True)
+    for stage in dvc_repo.stage_order(root) if state.is_completed() else []:
+        state = run_stage(root, stage, return_state=True)
+        if not state.is_completed():
+            break
+    if state.is_completed():
+        state = run_effect("register", lambda: effects.register(root), return_state=True)
+    return state if state.is_completed() else Failed(message=state.message)
+
+
+def main() -> int:
+    """Run the flow in the present folder: exit code 0 if it completed."""
+    leash.die_with_owners()
+    state = pipeline(Path.cwd(), accept="--accept" in sys.argv[1:], return_state=True)
+    return 0 if state.is_completed() else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,188 @@
+"""The command line: stages, effects and use of models. Composes, never computes; prints what users read."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+from ganline.environment import set_defaults
+
+set_defaults()
+
+import typer  # noqa: E402 - after the defaults that libraries read when they are imported
+
+from ganline.errors import ConfigError, GanlineError  # noqa: E402
+
+app = typer.Typer(
+    help="From a folder of images to a fast, registered image generator, on one reproducible line.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+STAGE_NAMES = ("manifest", "validate", "prepare", "extractor", "reference", "train", "evaluate", "export")
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show warnings only.")] = False,
+) -> None:
+    """Set up logging for every command."""
+    level = logging.WARNING if quiet else logging.INFO
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stdout)
+    logging.getLogger("ganline").setLevel(level)
+    if debug:
+        os.environ["GANLINE_DEBUG"] = "1"
+
+
+def main() -> NoReturn:
+    """Run a command. A GanlineError becomes one message and exit code 1; anything else is our bug and shows."""
+    try:
+        app(standalone_mode=False)
+        code = 0
+    except GanlineError as error:
+        if os.environ.get("GANLINE_DEBUG"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        code = 1
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except typer.Abort:
+        code = 130
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on where it was", file=sys.stderr)
+        code = 130
+    except Exception as error:  # click's own usage errors know how to show themselves
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        code = getattr(error, "exit_code", 2)
+    sys.exit(code)
+
+
+def stage_command(name: str) -> None:
+    """Make `ganline NAME` run a stage in the present folder, as dvc.yaml does."""
+
+    def command() -> None:
+        from ganline import leash
+        from ganline.config import load_config
+        from ganline.stages import STAGES
+        from ganline.workspace import checkout
+
+        leash.die_with_owners()
+        root = checkout().root
+        STAGES[name].run(load_config(root), root)
+
+    command.__doc__ = f"Stage of dvc.yaml: {name}. Usually run by `dvc repro`."
+    app.command(name, rich_help_panel="Stages")(command)
+
+
+for _name in STAGE_NAMES:
+    stage_command(_name)
+
+
+@app.command(rich_help_panel="The line")
+def fetch(accept: Annotated[bool, typer.Option(help="Make changed data the new data version.")] = False) -> None:
+    """Get the configured data set, check it, and record its version in data.dvc."""
+    from ganline import effects
+    from ganline.workspace import checkout, hold
+
+    workspace = checkout()
+    with hold(workspace):
+        effects.fetch(workspace.root, accept=accept)
+
+
+@app.command(rich_help_panel="The line")
+def verify() -> None:
+    """Compare every raw byte with the source's checksums and with data.dvc."""
+    from ganline import effects
+    from ganline.workspace import checkout
+
+    effects.verify(checkout().root)
+
+
+@app.command(rich_help_panel="The line")
+def register() -> None:
+    """Register artifacts/model in MLflow, once: the step after a plain `dvc repro`."""
+    from ganline import effects
+    from ganline.workspace import checkout
+
+    done = effects.register(checkout().root)
+    print(f"{done.name} version {done.version}, alias {done.alias or 'none'}; {done.verdict}")
+
+
+@app.command(rich_help_panel="The line")
+def run(
+    preset: Annotated[str | None, typer.Option(help="An overlay in presets/: runs isolated.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Any folder of images: runs isolated.")] = None,
+    res: Annotated[int | None, typer.Option(help="Resolution for --data.")] = None,
+    accept: Annotated[bool, typer.Option(help="Make changed data the new data version.")] = False,
+) -> None:
+    """The whole line as a Prefect flow on an ephemeral server: fetch to registry. Says so if nothing changed."""
+    from ganline import line
+    from ganline.workspace import checkout
+
+    if preset and data:
+        raise ConfigError("both --preset and --data were given", expected="one of them")
+    if res and not data:
+        raise ConfigError("--res was given without --data", remedy="set prepare.resolution in params.yaml or a preset")
+    base = checkout()
+    workspace = line.choose(base, preset=preset, data=data, resolution=res)
+    line.run(workspace, accept=accept)
+
+
+@app.command(rich_help_panel="Models")
+def generate(
+    model: Annotated[str, typer.Option(help="models:/NAME@ALIAS, models:/NAME/VERSION or a bundle folder.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="A .png grid, a .npz, or a new folder of PNG files.")],
+    n: Annotated[int, typer.Option(help="How many images.")] = 16,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal images.")] = 0,
+    label: Annotated[str | None, typer.Option(help="A class, by name or number.")] = None,
+    truncation: Annotated[float, typer.Option(help="In (0, 1]: lower is more typical, less diverse.")] = 1.0,
+) -> None:
+    """Paint images with a registered model or a bundle."""
+    from ganline.api import load
+    from ganline.serving.generate import save_images
+
+    generator = load(model)
+    images, labels = generator.sample_with_labels(n, seed=seed, label=label, truncation=truncation)
+    print(save_images(images, labels, output))
+
+
+@app.command(rich_help_panel="Machine")
+def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) -> None:
+    """Open the MLflow UI (runs and model registry) on loopback, until Ctrl-C."""
+    from ganline.integrations.mlflow_store import open_store, store_uri
+    from ganline.workspace import checkout
+
+    os.environ.setdefault("GANLINE_HOME", str(checkout().home))
+    open_store()
+    print(f"http://127.0.0.1:{port}/#/models   (Ctrl-C ends it)", flush=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with suppress(KeyboardInterrupt):
+        raise typer.Exit(subprocess.call([*command, "--backend-store-uri", store_uri()], env=env))
+
+
+@app.command(rich_help_panel="Machine")
+def doctor() -> None:
+    """Say what this machine has, what is missing, and how to mend it. Exit code 1 if something needed is missing."""
+    from ganline.doctor import report
+
+    text, healthy = report()
+    print(text)
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def print_rows(rows: list[tuple[str, Any]]) -> None:
+    """Aligned `key  value` lines."""
+    width = max(len(key) for key, _ in rows)
+    for key, value in rows:
+        print(f"  {key:<{width}}  {value}")

@@ -1,0 +1,109 @@
+"""HTTP downloads: short time-outs, a few retries with back-off, a cap on bytes, a progress bar on terminals."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from tqdm import tqdm
+from urllib3.util.retry import Retry
+
+from ganline.data.archives import CHUNK, Unavailable, Unreachable
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S = (5.0, 30.0)  # to connect, between two packets
+ATTEMPTS = 3
+
+
+def public(url: str) -> str:
+    """A URL as it may be shown: without user, password and query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+@contextmanager
+def open_session(*, backoff_s: float = 0.5) -> Iterator[requests.Session]:
+    """A session that tries a refused connection twice and a busy server four times."""
+    retry = Retry(
+        total=3,
+        connect=1,
+        read=2,
+        backoff_factor=backoff_s,
+        status_forcelist=(429, 500, 502, 503, 504),
+        respect_retry_after_header=False,  # a server may ask for hours
+        raise_on_status=False,
+    )
+    with requests.Session() as session:
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(max_retries=retry))
+        yield session
+
+
+def download(session: requests.Session, url: str, path: Path, *, max_bytes: int, backoff_s: float = 0.5) -> None:
+    """Save the bytes at a URL; a transfer that breaks off is begun again, up to three times in all."""
+    for attempt in range(ATTEMPTS):
+        try:
+            return _transfer(session, url, path, max_bytes=max_bytes)
+        except (requests.exceptions.ConnectTimeout, requests.exceptions.SSLError) as error:
+            raise Unreachable(f"cannot connect to {urlsplit(url).hostname} ({type(error).__name__})") from error
+        except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ReadTimeout, _BrokenOff) as error:
+            log.info("%s broke off (%s), attempt %d of %d", public(url), type(error).__name__, attempt + 1, ATTEMPTS)
+            time.sleep(backoff_s * 2**attempt)
+        except requests.exceptions.ConnectionError as error:
+            raise Unreachable(f"cannot connect to {urlsplit(url).hostname} ({_cause(error)})") from error
+        except requests.exceptions.RequestException as error:
+            raise Unavailable(f"{public(url)}: {type(error).__name__}") from error
+    raise Unreachable(f"{urlsplit(url).hostname} broke off {ATTEMPTS} times")
+
+
+class _BrokenOff(Exception):
+    """Fewer bytes came than the server announced."""
+
+
+def _transfer(session: requests.Session, url: str, path: Path, *, max_bytes: int) -> None:
+    # The bytes as they lie on the server: a .gz file must not be unpacked on the way, its checksum comes later.
+    with session.get(url, stream=True, timeout=TIMEOUT_S, headers={"Accept-Encoding": "identity"}) as response:
+        if response.status_code in (404, 410):
+            raise Unavailable(f"has no {public(url)}")
+        if response.status_code != 200:
+            raise Unavailable(f"{public(url)} answers {response.status_code} {response.reason}")
+        announced = int(response.headers.get("Content-Length", 0))
+        size = 0
+        with path.open("wb") as file, _bar(url, announced) as bar:
+            while block := _read(response):
+                size += len(block)
+                if size > max_bytes:
+                    raise Unavailable(f"{public(url)} is longer than {max_bytes} bytes")
+                file.write(block)
+                bar.update(len(block))
+        if size < announced:
+            raise _BrokenOff
+
+
+def _read(response: requests.Response) -> bytes:
+    import urllib3
+
+    try:
+        return response.raw.read(CHUNK, decode_content=False)
+    except urllib3.exceptions.ReadTimeoutError as error:
+        raise requests.exceptions.ReadTimeout from error
+    except urllib3.exceptions.HTTPError as error:
+        raise _BrokenOff from error
+
+
+def _bar(url: str, total: int) -> tqdm:
+    name = urlsplit(url).path.rpartition("/")[2]
+    return tqdm(total=total or None, unit="B", unit_scale=True, unit_divisor=1024, desc=name, disable=None, leave=False)
+
+
+def _cause(error: Exception) -> str:
+    """The name of what lies at the bottom: NameResolutionError says more than ConnectionError."""
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return type(reason or error).__name__

@@ -1,0 +1,16 @@
+"""The data sets that ganline knows. The union is the registry: a new source is one file and one line here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Union
+
+from pydantic import Field
+
+from ganline.data.sources.cifar import Cifar10
+from ganline.data.sources.digits import Digits
+from ganline.data.sources.folder import ImageFolder
+from ganline.data.sources.idx import FashionMnist, Mnist
+
+SourceConfig = Annotated[Union[FashionMnist, Mnist, Cifar10, Digits, ImageFolder], Field(discriminator="name")]
+
+__all__ = ["Cifar10", "Digits", "FashionMnist", "ImageFolder", "Mnist", "SourceConfig"]

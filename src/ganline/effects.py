@@ -1,0 +1,192 @@
+"""What the line does outside the DAG: get data and pin it, verify it, register the result. Idempotent, each of them.
+
+DVC would restore such a step from its run cache without doing it; so the CLI and the flow call these functions.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganline.config import PARAMS, Config, load_config
+from ganline.errors import ConfigError, RegistryError
+from ganline.files import read_json, sha256_file, write_bytes, write_json
+from ganline.integrations import dvc_repo
+from ganline.lineage import collect, home, patch, train_recipe
+from ganline.stages import (
+    DATA,
+    MANIFEST,
+    METRICS,
+    MODEL,
+    NEIGHBOURS,
+    PREPARE,
+    PREVIOUS_PROFILE,
+    SAMPLES,
+    TRAIN,
+    VALIDATE,
+    work_folder,
+)
+
+if TYPE_CHECKING:
+    from ganline.integrations.mlflow_registry import Registration
+
+log = logging.getLogger(__name__)
+
+REPLAY_FILES = (PARAMS, "data.dvc", "dvc.yaml", "dvc.lock")
+
+
+def fetch(root: Path, *, accept: bool = False) -> None:
+    """Make data/ hold the configured data set, as data.dvc records it; with `accept`, as a new version.
+
+    A model named by `train.init_from` is fetched too and pinned by hash. Raises FetchError, DataError.
+    """
+    from ganline.data.fetching import fetch as fetch_data
+
+    config = load_config(root)
+    report = fetch_data(config.data, root / DATA, accept=accept)
+    log.info("%s", report)
+    before = dvc_repo.data_version(root)
+    profile = root / MANIFEST / "profile.json"
+    if accept and before and profile.exists() and before != dvc_repo.folder_hash(root / DATA):
+        # The version that is being replaced is what the next one's drift is measured against.
+        write_json(root / PREVIOUS_PROFILE, read_json(profile))
+    if dvc_repo.record_version(root, accept=accept):
+        log.info("data version %s recorded in data.dvc", dvc_repo.data_version(root))
+    pin_init_from(config, root)
+
+
+def verify(root: Path) -> None:
+    """Compare every raw byte with the source's checksums and with data.dvc. Raises DataError."""
+    from ganline.data.checksums import verify as verify_data
+
+    files = verify_data(load_config(root).data, root / DATA)
+    dvc_repo.check_version(root)
+    log.info("verify: %d files are what the source and data.dvc say", len(files))
+
+
+def pin_init_from(config: Config, root: Path) -> None:
+    """Get the model that training starts from, and write its bundle hash into params.yaml: part of the recipe."""
+    init = config.train.init_from
+    if init is None:
+        return
+    from ganline.api import bundle_folder
+    from ganline.registry.bundle import copy_bundle, open_bundle
+
+    bundle = open_bundle(bundle_folder(init.model))
+    if init.bundle not in (None, bundle.hash):
+        kept = home(root) / "bundles" / str(init.bundle)
+        if not kept.is_dir():
+            raise ConfigError(
+                f"train.init_from.bundle is {init.bundle}, but {init.model} is now {bundle.hash}",
+                remedy="name a version instead of an alias, or remove the key `bundle` to pin the present one",
+            )
+        return
+    folder = home(root) / "bundles" / bundle.hash
+    if not folder.is_dir():
+        copy_bundle(bundle.folder, folder)
+    if init.bundle is None:
+        set_param(root / PARAMS, ("train", "init_from", "bundle"), bundle.hash)
+        log.info("train.init_from: %s pinned as bundle %s", init.model, bundle.hash)
+
+
+def set_param(path: Path, keys: tuple[str, ...], value: str) -> None:
+    """Set one key of a YAML file, its comments and order kept."""
+    import io
+
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    content = yaml.load(path.read_text(encoding="utf-8"))
+    section: Any = content
+    for key in keys[:-1]:
+        section = section[key]
+    section[keys[-1]] = value
+    buffer = io.BytesIO()
+    yaml.dump(content, buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+def training_folder(config: Config, root: Path) -> Path:
+    """Where the trainer's log is: the work folder, or the stage's out if the result came from DVC's cache."""
+    work = work_folder(root, train_recipe(config, root / PREPARE))
+    return work if (work / "history.jsonl").exists() else root / TRAIN
+
+
+def tracking_run(config: Config, root: Path) -> str:
+    """Id of the MLflow run of the training that the workspace's params, data and code describe."""
+    from ganline.integrations.mlflow_tracking import find_or_start_run
+
+    return find_or_start_run(
+        train_recipe(config, root / PREPARE),
+        machine_of(config, root),
+        name=f"{config.register_.name}-{config.train.model.name}",
+        params=config.model_dump(mode="json", by_alias=True),
+    )
+
+
+def machine_of(config: Config, root: Path) -> dict[str, Any]:
+    """The machine that the training ran on; unknown where its result came from DVC's cache."""
+    path = work_folder(root, train_recipe(config, root / PREPARE)) / "machine.json"
+    return read_json(path) if path.exists() else {"restored": "from the DVC cache"}
+
+
+def follow_training(root: Path) -> None:
+    """Bring MLflow (and TensorBoard, if asked) up to what the trainer has told so far."""
+    from ganline.integrations.mlflow_tracking import follow
+
+    config = load_config(root)
+    folder = training_folder(config, root)
+    follow(tracking_run(config, root), folder)
+    if config.tracking.tensorboard:
+        from ganline.integrations.tensorboard import follow_tensorboard
+
+        follow_tensorboard(folder, folder / "tensorboard")
+
+
+def register(root: Path) -> Registration:
+    """Complete the MLflow run and register the bundle. Run again, it changes nothing. Raises RegistryError."""
+    from ganline.integrations.mlflow_registry import register as register_bundle
+    from ganline.integrations.mlflow_tracking import finish
+
+    config = load_config(root)
+    if not (root / MODEL / "model.json").is_file():
+        raise RegistryError("there is no artifacts/model to register", remedy="run `dvc repro`, or `make run`")
+    metrics = read_json(root / METRICS)
+    follow_training(root)
+    run_id = tracking_run(config, root)
+    pictures = [root / SAMPLES, root / NEIGHBOURS, root / VALIDATE / "report.html", root / METRICS]
+    finish(run_id, metrics=metrics, artifacts=pictures)
+    return register_bundle(
+        root / MODEL,
+        name=config.register_.name,
+        floors=config.register_.floors,
+        metrics=metrics,
+        lineage=collect(config, root, machine_of(config, root)),
+        replay_files={name: root / name for name in REPLAY_FILES} | {"changes.patch": patch(root).encode()},
+        run_id=run_id,
+    )
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A registered bundle as a second `make run` finds it."""
+
+    name: str
+    version: int
+    alias: str | None
+
+
+def standing(root: Path) -> Standing | None:
+    """The registered version of the workspace's bundle if nothing at all is left to do, else None. Fast, no server."""
+    from ganline.integrations.mlflow_versions import find_version
+
+    bundle, config = root / MODEL / "model.json", load_config(root)
+    if not bundle.is_file() or not dvc_repo.is_current(root):
+        return None
+    version = find_version(config.register_.name, sha256_file(bundle))
+    if version is None or "ganline.judged" not in version.tags:
+        return None
+    return Standing(version.name, version.version, next(iter(version.aliases), None))

@@ -1,0 +1,106 @@
+"""DVC at the edge: the DAG's order, the data version, what is stale, and one stage at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import yaml
+
+from ganline.errors import DataError
+
+DATA_DVC = "data.dvc"
+RAN, CACHED = "ran", "cached"
+Say = Callable[[str], None]
+
+
+def stage_order(root: Path) -> list[str]:
+    """Names of dvc.yaml's stages in topological order (the tracked data is no stage)."""
+    from dvc.repo import Repo
+    from networkx import lexicographical_topological_sort
+
+    with Repo(str(root)) as repo:
+        # The graph's edges lead from a stage to what it needs.
+        graph = repo.index.graph.reverse()
+        order = lexicographical_topological_sort(graph, key=lambda stage: stage.addressing)
+        return [stage.name for stage in order if getattr(stage, "cmd", None)]
+
+
+def is_current(root: Path) -> bool:
+    """Whether every stage's deps, params and outs are what dvc.lock records, and data/ what data.dvc records."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        return not repo.status()
+
+
+def folder_hash(folder: Path) -> str:
+    """The hash that DVC gives a folder: md5 of the JSON list of (md5, relative path), sorted by path."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    entries = [{"md5": md5_file(files[name]), "relpath": name} for name in sorted(files)]
+    return hashlib.md5(json.dumps(entries, sort_keys=True).encode()).hexdigest() + ".dir"
+
+
+def md5_file(path: Path) -> str:
+    """Hex md5 of a file's bytes: DVC's name for content, not our guard (that is SHA256SUMS)."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def data_version(root: Path) -> str | None:
+    """The hash that data.dvc records; None if there is none yet."""
+    path = root / DATA_DVC
+    return str(yaml.safe_load(path.read_text(encoding="utf-8"))["outs"][0]["md5"]) if path.exists() else None
+
+
+def check_version(root: Path) -> None:
+    """Raise DataError where data/ is not the version that data.dvc records."""
+    recorded, found = data_version(root), folder_hash(root / "data")
+    if recorded != found:
+        raise DataError(
+            f"data/ has hash {found}, another version than data.dvc records",
+            expected=str(recorded or "a data.dvc, which `ganline fetch` makes"),
+            remedy="`git checkout data.dvc` if it was changed by mistake, or `ganline fetch --accept` for a new version",
+        )
+
+
+def record_version(root: Path, *, accept: bool) -> bool:
+    """Track data/ in data.dvc and put it into the cache. Returns whether data.dvc is new or changed.
+
+    Raises DataError where data.dvc records another version and `accept` is False.
+    """
+    if data_version(root) is not None and not accept:
+        check_version(root)
+    before = data_version(root)
+    run_dvc(root, ["add", "--quiet", "data"], say=lambda line: None)
+    return data_version(root) != before
+
+
+def run_dvc(root: Path, arguments: list[str], *, say: Say, env: Mapping[str, str] | None = None) -> int:
+    """Run a DVC command as a child that dies with this process, streaming its output line by line."""
+    command = [sys.executable, "-m", "ganline.leash", "dvc", *arguments]
+    process = subprocess.Popen(
+        command, cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        say(line.rstrip())
+    return process.wait()
+
+
+def run_stage(root: Path, stage: str, *, say: Say, env: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """`dvc repro --single-item STAGE`: (exit code, "ran" or "cached"). Only for a caller that walks the whole order."""
+    seen: list[str] = []
+
+    def listen(line: str) -> None:
+        seen.append(line)
+        say(line)
+
+    code = run_dvc(root, ["repro", "--single-item", stage], say=listen, env=env)
+    started = any(re.match(rf"Running stage '{re.escape(stage)}'", line) for line in seen)
+    return code, RAN if started else CACHED

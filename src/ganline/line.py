@@ -1,0 +1,85 @@
+"""`ganline run`: choose a workspace, check whether anything is left to do, run the flow, tell the result."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ganline import effects, leash
+from ganline.config import load_config
+from ganline.errors import GanlineError, GateError
+from ganline.files import read_json
+from ganline.registry.card import metric_rows
+from ganline.stages import METRICS, MODEL, NEIGHBOURS, SAMPLES, VALIDATE
+from ganline.workspace import Workspace, folder_overlay, hold, isolated, preset_overlay
+
+log = logging.getLogger(__name__)
+
+
+def choose(base: Workspace, *, preset: str | None, data: Path | None, resolution: int | None) -> Workspace:
+    """The checkout itself, or an isolated workspace for a preset or a folder of images."""
+    if preset:
+        return isolated(base, preset, preset_overlay(base, preset))
+    if data:
+        return isolated(base, *folder_overlay(base, data, resolution))
+    return base
+
+
+def run(workspace: Workspace, *, accept: bool) -> None:
+    """Run the line in a workspace, or say that nothing changed. Raises GateError if the flow fails."""
+    os.environ |= workspace.environment()
+    started = time.monotonic()
+    with hold(workspace):
+        standing = None if accept else unchanged(workspace.root)
+        if standing is None:
+            code = run_flow(workspace, accept=accept)
+            if code:
+                raise GateError("the line stopped: the step that failed says above why", remedy="mend it and run again")
+            standing = effects.standing(workspace.root)
+            if standing is None:
+                raise GateError("the flow ended, but its result is not what dvc.lock and the registry say")
+        else:
+            print(f"nothing changed since the last run (checked in {time.monotonic() - started:.1f} s)")
+        tell(workspace, standing)
+
+
+def unchanged(root: Path) -> effects.Standing | None:
+    """The registered result if raw bytes, stages and registry are all as the last run left them."""
+    if not (root / MODEL).is_dir():
+        return None
+    try:
+        effects.verify(root)
+        return effects.standing(root)
+    except GanlineError as error:
+        log.info("%s", error)
+        return None
+
+
+def run_flow(workspace: Workspace, *, accept: bool) -> int:
+    """flows/pipeline.py in a process of its own, on an ephemeral Prefect server."""
+    command = [sys.executable, str(workspace.root / "flows" / "pipeline.py"), *(["--accept"] if accept else [])]
+    env = workspace.environment() | leash.own()
+    env.setdefault("PREFECT_HOME", str(workspace.home / "prefect"))
+    return subprocess.call(command, cwd=workspace.root, env=env)
+
+
+def tell(workspace: Workspace, standing: effects.Standing) -> None:
+    """The end of a run: what was made, how good it is, where to look, what to do next."""
+    root = workspace.root
+    metrics, config = read_json(root / METRICS), load_config(root)
+    name = f"models:/{standing.name}" + (f"@{standing.alias}" if standing.alias else f"/{standing.version}")
+    print(f"\n{standing.name} version {standing.version}, alias {standing.alias or 'none (below its floors)'}")
+    for metric, value in metric_rows(metrics):
+        print(f"  {metric}: {value}")
+    print(f"\n  samples     {root / SAMPLES}")
+    print(f"  neighbours  {root / NEIGHBOURS}")
+    print(f"  data        {root / VALIDATE / 'report.html'}")
+    print("\n  registry    make ui")
+    labels = config.train.model.class_conditional
+    print(f"  more        .venv/bin/ganline generate --model {name} --n 64 --seed 0 -o grid.png")
+    if labels:
+        print("              (add --label NAME for one class)")
