@@ -54,7 +54,7 @@ def adopt(stream: IO[bytes], file: PublishedFile, folder: Path) -> None:
         if digest.hexdigest() != file.sha256:
             found = f"{size} bytes with sha256 {digest.hexdigest()[:12]}"
             raise Unavailable(f"{file.name} is damaged: {found}, not {file.num_bytes} with {file.sha256[:12]}")
-        os.replace(partial, folder / file.name)
+        partial.replace(folder / file.name)
     except (OSError, EOFError, zlib.error) as error:
         raise Unavailable(f"{file.name} cannot be read: {error}") from error
     finally:

@@ -52,8 +52,8 @@ def _all_failed(data_set: str, missing: Sequence[PublishedFile], failures: Seque
         f"{data_set}: no provider could serve {_names(missing)}. Tried, in this order:{tried}",
         expected=f"these files, as they are or as NAME.gz:{sums}",
         remedy=(
-            f"connect to the internet and run `ganline fetch` again; or put the files in a folder (or on a web server) "
-            f"and name it: {MIRROR_VARIABLE}=/path/to/folder ganline fetch; or start without any download: PRESET=digits"
+            "connect to the internet and run `ganline fetch` again; or put the files in a folder or on a web server "
+            f"and name it: {MIRROR_VARIABLE}=/path/to/folder ganline fetch; or begin without a download: PRESET=digits"
         ),
     )
 

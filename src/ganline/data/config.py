@@ -40,7 +40,7 @@ class ValidateConfig(BaseModel):
     quarantine: float = Field(default=0.0, ge=0, le=1)
     """Share of all rows that may be set aside for failing an expectation about single rows."""
     drift_threshold: float = Field(default=0.2, gt=0)
-    """Largest population stability index against the previous data version (0.1 to 0.25 is read as a moderate shift)."""
+    """Largest population stability index against the previous data version (0.1 to 0.25 is a moderate shift)."""
 
 
 class PrepareConfig(BaseModel):

@@ -94,7 +94,7 @@ def _refuse_other_version(config: DataConfig, plan: Plan, folder: Path) -> None:
     if changes := changed + added + removed:
         counts = f"{len(added)} added, {len(changed)} changed, {len(removed)} removed"
         raise DataError(
-            f"{folder} holds another version of the data than {config.source.name} has now ({counts}):{bullets(changes)}",
+            f"{folder} holds another version of the data than {config.source.name} now ({counts}):{bullets(changes)}",
             expected="the recorded version; a new one only when it is asked for",
             remedy="`ganline fetch --accept` makes it the new data version",
         )
@@ -136,8 +136,8 @@ def _swap(staging: Path, folder: Path, previous: Path) -> None:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
     if folder.exists():
-        os.replace(folder, previous)
-    os.replace(staging, folder)
+        folder.replace(previous)
+    staging.replace(folder)
     sync_folder(folder.parent)
     shutil.rmtree(previous, ignore_errors=True)
 
@@ -146,7 +146,7 @@ def _recover(folder: Path, previous: Path) -> None:
     """Undo a swap that was cut between its two renames; clear what one left after them."""
     if previous.exists() and not folder.exists():
         log.warning("an earlier fetch was cut short: putting the previous %s back", folder)
-        os.replace(previous, folder)
+        previous.replace(folder)
     shutil.rmtree(previous, ignore_errors=True)
 
 

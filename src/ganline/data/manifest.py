@@ -1,4 +1,4 @@
-"""The manifest: a row an image, with its split, statistics, content hash, copies, and the error where it has no pixels."""
+"""The manifest: a row an image, with split, statistics, content hash, copies, and why it could not be decoded."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,17 +26,16 @@ SPLITS = ("train", "val", "test")
 
 
 def prepare(
-    *,
     data: DataConfig,
-    config: PrepareConfig,
     manifest: pd.DataFrame,
     quarantined: Collection[int],
+    config: PrepareConfig,
     folder: Path,
     out_folder: Path,
-) -> dict[str, Any]:
+) -> dict[str, int]:
     """Write SPLIT_images.npy (uint8 [N, C, H, W]), SPLIT_labels.npy (int64 [N], -1 for none) and dataset.json.
 
-    Rows keep the manifest's order. Quarantined rows and rows with an error are left out. Returns dataset.json's content.
+    Rows keep the manifest's order; quarantined rows and those with an error are left out. Returns images by split.
     """
     kept = manifest[~manifest["index"].isin(list(quarantined)) & manifest["error"].isna()]
     if not len(kept[kept["split"] == "train"]):
@@ -77,7 +75,12 @@ def prepare(
         "note": data.source.remarks,
     }
     write_json(out_folder / "dataset.json", summary)
-    return summary
+    return counts
+
+
+def read_quarantine(path: Path) -> list[int]:
+    """The indices of the rows that the gate set aside, from its quarantine.csv."""
+    return pd.read_csv(path)["index"].astype(int).tolist()
 
 
 def fit(pixels: np.ndarray, *, resolution: int, channels: int) -> np.ndarray:

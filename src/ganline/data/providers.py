@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import requests
 
@@ -107,7 +108,8 @@ def _from_folder(root: Path, layout: Layout, wanted: Sequence[PublishedFile], fo
                 continue
             try:
                 with path.open("rb") as stream:
-                    return adopt(stream, file, folder)
+                    adopt(stream, file, folder)
+                return
             except (Unavailable, OSError) as problem:
                 problems.append(f"{path}: {problem}")
         raise Unavailable("; ".join(problems) or f"has no {file.name} (nor .gz)")
@@ -115,8 +117,8 @@ def _from_folder(root: Path, layout: Layout, wanted: Sequence[PublishedFile], fo
     missing, problems = _each(wanted, take)
     if missing and layout.archive and (root / layout.archive).is_file():
         with (root / layout.archive).open("rb") as stream:
-            return adopt_members(stream, layout.members(missing), folder)
-    if problems:
+            adopt_members(stream, layout.members(missing), folder)
+    elif problems:
         raise Unavailable("; ".join(problems))
 
 
@@ -140,7 +142,8 @@ def _from_site(
                     limit = file.num_bytes + OVERHEAD_BYTES
                     download(session, f"{base}/{place}", path, max_bytes=limit)
                     with path.open("rb") as stream:
-                        return adopt(stream, file, folder)
+                        adopt(stream, file, folder)
+                    return
                 except Unreachable:
                     raise
                 except Unavailable as problem:
@@ -149,8 +152,8 @@ def _from_site(
 
         missing, problems = _each(wanted, take)
         if missing and layout.archive:
-            return _from_archive(session, base, layout, missing, folder=folder, scratch=scratch)
-        if problems:
+            _from_archive(session, base, layout, missing, folder=folder, scratch=scratch)
+        elif problems:
             raise Unavailable("; ".join(problems))
 
 
@@ -207,7 +210,7 @@ def _impatient(command: list[str]) -> list[str]:
     return [command[0], *(part for option in options for part in ("-o", option)), *command[1:]]
 
 
-def _command(command: list[str], *, cwd: Path | None = None, stdout=subprocess.DEVNULL) -> None:  # type: ignore[no-untyped-def]
+def _command(command: list[str], *, cwd: Path | None = None, stdout: IO[bytes] | int = subprocess.DEVNULL) -> None:
     environment = os.environ | {"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     try:
         done = subprocess.run(

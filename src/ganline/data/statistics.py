@@ -27,7 +27,7 @@ def histograms(images: np.ndarray) -> np.ndarray:
 
 
 def describe(images: np.ndarray) -> dict[str, np.ndarray]:
-    """uint8 [N, H, W, C] -> mean, std, min, max (values 0..255), entropy (bits, of the values) and constant, each [N]."""
+    """uint8 [N, H, W, C] -> mean, std, min, max (of 0..255), entropy (bits, of the values) and constant, each [N]."""
     counts = histograms(images)
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / totals

@@ -1,6 +1,6 @@
 """Suites of expectations kept as data: what is expected, why, how grave a failure is, and how a row is named.
 
-A suite is a JSON file: {"title", "about", "expectations": [...]}. An expectation has an `id`, the `type` and `kwargs` of a
+A suite is a JSON file: {"title", "about", "expectations": [...]}. An expectation has an `id`, `type` and `kwargs` of a
 Great Expectations class, and in `meta` a `title`, a `severity` (critical refuses, warning only tells), and optionally
 `row` (a sentence about a failing row, with {column} of the manifest in it), `scope` ("whole": judged before anything is
 set aside) and `table` ("manifest", "labels" or "drift").
@@ -65,8 +65,9 @@ def load_suites(folder: Path, name: str) -> tuple[list[Suite], list[Expectation]
 
 def _load(path: Path) -> Suite:
     if not path.is_file():
-        names = ", ".join(sorted(file.stem for file in path.parent.glob("*.json"))) or "none"
-        raise GateError(f"there is no suite {path}", expected=f"one of: {names}", remedy="validate.suite in params.yaml")
+        files = sorted(path.parent.glob("*.json"))
+        names = ", ".join(file.stem for file in files if "expectations" in read_json(file)) or "none"
+        raise GateError(f"there is no suite {path}", expected=f"one of: {names}", remedy="see validate.suite in params")
     try:
         return Suite.model_validate(read_json(path))
     except (ValidationError, ValueError) as error:

@@ -103,9 +103,7 @@ def _run(table: pd.DataFrame, expectations: Sequence[Expectation]) -> dict[str, 
         result_format: dict[str, Any] = {"result_format": "COMPLETE", "unexpected_index_column_names": names}
         results = batch.validate(suite, result_format=result_format).results
     by_id = {expectation.id: expectation for expectation in expectations}
-    return {
-        (identity := result.expectation_config.meta["id"]): _outcome(by_id[identity], result) for result in results
-    }
+    return {(identity := result.expectation_config.meta["id"]): _outcome(by_id[identity], result) for result in results}
 
 
 def _plain(table: pd.DataFrame) -> pd.DataFrame:

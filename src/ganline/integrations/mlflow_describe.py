@@ -5,16 +5,18 @@ Every function may be called again: it finds what is there and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ganline.integrations.mlflow_store import Store
 from ganline.integrations.mlflow_tracking import final_metrics
 from ganline.integrations.mlflow_versions import Version
-from ganline.registry.bundle import ModelSpec, open_bundle
 from ganline.registry.promotion import Verdict
 
+# MLflow's own tag, by which its UI leads from a logged model to its versions.
+VERSIONS_TAG = "mlflow.modelVersions"
 # The width of MLflow's column for descriptions.
 MAX_DESCRIPTION = 5000
 # Relative, so that it works below any host and prefix. The UI drops data: URIs from descriptions.
@@ -37,13 +39,29 @@ def describe(
     client, number = store.client, str(version.version)
     for key, value in {**tags, "ganline.floors": str(verdict)}.items():
         client.set_model_version_tag(version.name, number, key, value)
-    client.update_model_version(version.name, number, version_text(version, folder, metrics, verdict))
+    client.update_model_version(version.name, number, version_text(version, folder, verdict))
     client.update_registered_model(version.name, model_text(version.name))
-    run_id = client.get_logged_model(version.model_id).source_run_id
-    if run_id is not None:
-        log_figures(store, run_id, version.model_id, final_metrics(metrics))
-        if (folder / "samples.png").is_file():
-            client.log_artifact(run_id, str(folder / "samples.png"))
+    run_id = link(store, version)
+    log_figures(store, run_id, version.model_id, final_metrics(metrics))
+    if (folder / "samples.png").is_file():
+        client.log_artifact(run_id, str(folder / "samples.png"))
+
+
+def link(store: Store, version: Version) -> str:
+    """Let the model's page name the version, and its run's page the model. Returns the run's id."""
+    from mlflow.entities import LoggedModelOutput
+
+    client = store.client
+    model = client.get_logged_model(version.model_id)
+    run_id = str(model.source_run_id)
+    entry = {"name": version.name, "version": str(version.version)}
+    entries = json.loads(model.tags.get(VERSIONS_TAG, "[]"))
+    if entry not in entries:
+        client.set_logged_model_tags(version.model_id, {VERSIONS_TAG: json.dumps([*entries, entry])})
+    outputs = client.get_run(run_id).outputs
+    if version.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
+        client.log_outputs(run_id, models=[LoggedModelOutput(version.model_id, step=0)])
+    return run_id
 
 
 def log_figures(store: Store, run_id: str, model_id: str, figures: Mapping[str, float]) -> None:
@@ -60,57 +78,28 @@ def log_figures(store: Store, run_id: str, model_id: str, figures: Mapping[str, 
         store.client.log_batch(run_id, metrics=batch)
 
 
-def version_text(version: Version, folder: Path, metrics: Mapping[str, Any], verdict: Verdict) -> str:
-    """The description of a version: picture, what it is, how good, how to use; then the card as far as it fits."""
-    spec = open_bundle(folder).spec
+def version_text(version: Version, folder: Path, verdict: Verdict) -> str:
+    """The description of a version: picture, model card, verdict, how to use it and where its parts are."""
     card_file = folder / "card.md"
-    card = card_file.read_text(encoding="utf-8").strip() if card_file.is_file() else ""
+    card = card_file.read_text(encoding="utf-8").strip() if card_file.is_file() else f"# {version.name}"
+    picture = PICTURE.format(model_id=version.model_id) if (folder / "samples.png").is_file() else ""
     address = f"models:/{version.name}/{version.version}"
-    parts = [
-        PICTURE.format(model_id=version.model_id) if (folder / "samples.png").is_file() else "",
-        f"**What it is:** {what_it_is(spec)}",
-        "**How good it is:**\n\n" + ("\n".join(map("- {}".format, figure_lines(metrics))) or "- nothing was measured"),
-        f"**Floors** (what a model must reach to get an alias): {verdict}",
-        f'**Use it:** `ganline.load("{address}").sample(n=16, seed=0)` in Python, or '
-        f"`mlflow models serve -m {address} --env-manager local`",
-        "**Where it comes from:** the tags below name data, code and machine; the artifacts of its source model hold "
-        "the files that replay it (`replay/`), the code (`code/`) and the weights (`artifacts/bundle/`).",
-        "---" if card else "",
-        card,
-    ]
-    return shorten("\n\n".join(part for part in parts if part), MAX_DESCRIPTION)
+    tail = f"""**Floors** (what a model must reach to get an alias): {verdict}
 
+**Use it**: `ganline.load("{address}").sample(n=16, seed=0)` in Python, or
+`mlflow models serve -m {address} --env-manager local`.
 
-def what_it_is(spec: ModelSpec) -> str:
-    """One sentence on the images that a model makes."""
-    size, colour = spec.image.resolution, "grey" if spec.image.channels == 1 else "colour"
-    labels = spec.conditioning.labels
-    classes = f"you may choose the class: {', '.join(labels)}" if labels else "it takes no class"
-    images = f"{size} x {size} {colour} images like those of {spec.dataset}"
-    return f"a GAN (`{spec.model.name}`) that paints {images}; {classes}."
-
-
-def figure_lines(metrics: Mapping[str, Any]) -> Iterator[str]:
-    """A line a metric that has a name and a value: value, spread, floor, and how it was measured."""
-    for record in metrics.values():
-        if not isinstance(record, Mapping) or "name" not in record or not isinstance(record.get("value"), int | float):
-            continue
-        spread = f" ± {record['std']:.2g}" if isinstance(record.get("std"), float) else ""
-        notes = []
-        if isinstance(record.get("floor"), float):
-            notes.append(f"real images against real ones: {record['floor']:.3g}")
-        if "n" in record:
-            notes.append(f"n = {record['n']}" + (f" of {record['split']}" if "split" in record else ""))
-        if seeds := list(record.get("per_seed") or record.get("seeds") or ()):
-            notes.append("generator seeds " + ", ".join(map(str, seeds)))
-        yield f"`{record['name']}` = **{record['value']:.4g}**{spread}" + (f" ({'; '.join(notes)})" if notes else "")
+**Where it comes from**: the tags below name data, code and machine. The artifacts of the source model hold the
+weights (`artifacts/bundle/`), the code (`code/`) and the files that replay it (`replay/`)."""
+    space = MAX_DESCRIPTION - len(picture) - len(tail) - 4
+    return "\n\n".join(part for part in (picture, shorten(card, space), tail) if part)
 
 
 def shorten(text: str, limit: int) -> str:
     """Whole lines of the text up to `limit` characters."""
     if len(text) <= limit:
         return text
-    note = "\n\n… the whole card: `artifacts/bundle/card.md` among the artifacts of the source model"
+    note = "\n\n… the whole card is `artifacts/bundle/card.md` among the artifacts of the source model."
     return text[: limit - len(note)].rpartition("\n")[0] + note
 
 

@@ -6,7 +6,6 @@ call left. The tag `ganline.judged`, set last, says that nothing is missing.
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from collections.abc import Mapping
@@ -130,7 +129,7 @@ def ready_model(
     run_id: str | None,
 ) -> str:
     """Id of a READY logged model that holds the bundle; half-uploaded ones of an interrupted call are deleted."""
-    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+    from mlflow.entities import LoggedModelStatus
 
     from ganline.integrations.mlflow_package import save_package
 
@@ -148,7 +147,6 @@ def ready_model(
         save_package(package, folder, model_id=model.model_id, run_id=run_id, replay_files=files)
         store.client.log_model_artifacts(model.model_id, str(package))
     store.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-    store.client.log_outputs(run_id, models=[LoggedModelOutput(model.model_id, step=0)])
     return str(model.model_id)
 
 
@@ -170,9 +168,6 @@ def make_version(store: Store, name: str, bundle_hash: str, model_id: str) -> Ve
         store.client.create_registered_model(name)
     made = store.client.create_model_version(
         name, source=f"models:/{model_id}", run_id=run_id, tags={BUNDLE_TAG: bundle_hash}, model_id=model_id
-    )
-    store.client.set_logged_model_tags(
-        model_id, {"mlflow.modelVersions": json.dumps([{"name": name, "version": str(made.version)}])}
     )
     same = [version for version in versions(name) if version.tags.get(BUNDLE_TAG) == bundle_hash]
     if int(made.version) != same[0].version:

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
@@ -59,15 +60,25 @@ class Bundle:
     hash: str
 
     def generator(self) -> nn.Module:
-        """G_ema in evaluation mode, on the CPU."""
+        """G_ema in evaluation mode, on the CPU. Raises BundleError if the weights are not this architecture's."""
         G = self.spec.build_generator()
-        G.load_state_dict(load_file(self.folder / GENERATOR))
+        try:
+            G.load_state_dict(self.state(GENERATOR))
+        except RuntimeError as error:
+            detail = " ".join(str(error).split("\n")[1:2]).strip()
+            raise BundleError(
+                f"{self.folder / GENERATOR}: the weights do not fit the architecture in model.json: {detail}",
+                remedy="export the bundle again",
+            ) from error
         return G.eval().requires_grad_(False)
 
     def state(self, name: str) -> dict[str, torch.Tensor]:
         """The tensors of one of the bundle's networks; empty if the bundle does not carry it."""
         path = self.folder / name
-        return load_file(path) if path.exists() else {}
+        try:
+            return load_file(path) if path.exists() else {}
+        except SafetensorError as error:
+            raise BundleError(f"{path} is not a safetensors file: {error}", remedy="get the bundle again") from error
 
 
 def write_bundle(

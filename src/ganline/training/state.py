@@ -84,11 +84,19 @@ def unpack(state: State, tensors: dict[str, torch.Tensor]) -> None:
         net.load_state_dict(grouped[name])
     for name, optimizer in state.optimizers.items():
         slots: dict[int, dict[str, torch.Tensor]] = {}
+        parameters = optimizer.param_groups[0]["params"]
         for key, tensor in grouped.get(f"opt_{name}", {}).items():
-            index, slot = key.split("/")
-            slots.setdefault(int(index), {})[slot] = tensor
+            index, slot = int(key.split("/")[0]), key.split("/")[1]
+            slots.setdefault(index, {})[slot] = in_format_of(parameters[index], tensor)
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": slots, "param_groups": groups})
+
+
+def in_format_of(parameter: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    """A moment in its parameter's memory format: fused kernels walk both as flat memory, whatever their strides."""
+    if tensor.shape != parameter.shape:
+        return tensor
+    return torch.empty_like(parameter, device=tensor.device).detach().copy_(tensor)
 
 
 def save_checkpoint(folder: Path, state: State, *, recipe: str, machine: dict[str, Any]) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Union
+from typing import Annotated
 
 from pydantic import Field
 
@@ -11,6 +11,6 @@ from ganline.data.sources.digits import Digits
 from ganline.data.sources.folder import ImageFolder
 from ganline.data.sources.idx import FashionMnist, Mnist
 
-SourceConfig = Annotated[Union[FashionMnist, Mnist, Cifar10, Digits, ImageFolder], Field(discriminator="name")]
+SourceConfig = Annotated[FashionMnist | Mnist | Cifar10 | Digits | ImageFolder, Field(discriminator="name")]
 
 __all__ = ["Cifar10", "Digits", "FashionMnist", "ImageFolder", "Mnist", "SourceConfig"]

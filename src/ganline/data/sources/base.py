@@ -6,14 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 
-class RawImage(NamedTuple):
-    """One image as the source holds it. `pixels` is uint8 [H, W, C] with C in {1, 3}, or None where `error` says why."""
+@dataclass(frozen=True, slots=True)
+class RawImage:
+    """One image as the source holds it. `pixels` is uint8 [H, W, C], C in {1, 3}, or None where `error` says why."""
 
     index: int  # position in the source's fixed order: the same in the manifest, in prepare and in reports
     file: str
@@ -35,6 +36,11 @@ class Plan:
 
     files: dict[str, str]
     skipped: dict[str, str] = field(default_factory=dict)
+
+
+def items_of(only: Collection[int] | None, *, offset: int, count: int) -> Sequence[int]:
+    """Positions in a file whose first image has index `offset`: all, or those of the indices in `only`."""
+    return range(count) if only is None else sorted(i - offset for i in only if 0 <= i - offset < count)
 
 
 class Source(BaseModel, ABC):

@@ -15,7 +15,7 @@ import numpy as np
 
 from ganline.data.archives import PublishedFile
 from ganline.data.providers import Layout, Provider, archive_site
-from ganline.data.sources.base import Block, RawImage
+from ganline.data.sources.base import Block, RawImage, items_of
 from ganline.data.sources.published import PublishedSource
 from ganline.errors import DataError
 
@@ -73,7 +73,7 @@ class Cifar10(PublishedSource):
         for file in self.files:
             records = read_batch(folder / file.name)
             split = None if not self.test_batch else "test" if file is TEST else "train"
-            rows = range(len(records)) if only is None else sorted(i - offset for i in only if 0 <= i - offset < len(records))
+            rows = items_of(only, offset=offset, count=len(records))
             for start in range(0, len(rows), BLOCK_IMAGES):
                 chosen = rows[start : start + BLOCK_IMAGES]
                 block = np.array(records[chosen])

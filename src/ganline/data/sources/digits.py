@@ -13,8 +13,12 @@ from ganline.data.archives import PublishedFile, adopt
 from ganline.data.providers import Layout, Provider
 from ganline.data.sources.idx import IdxSource, idx_bytes
 
-IMAGES = PublishedFile("digits-images-idx3-ubyte", "a4a9358b9ba319305e7cd69b2c7410e463401e152d7e9e60189b94a3f159d012", 16 + 5000 * 784)
-LABELS = PublishedFile("digits-labels-idx1-ubyte", "704256e87519240fd1d7ecdf681fe209864691e252c6642aeadc21f3c4d44b41", 8 + 5000)
+IMAGES = PublishedFile(
+    "digits-images-idx3-ubyte", "a4a9358b9ba319305e7cd69b2c7410e463401e152d7e9e60189b94a3f159d012", 16 + 5000 * 784
+)
+LABELS = PublishedFile(
+    "digits-labels-idx1-ubyte", "704256e87519240fd1d7ecdf681fe209864691e252c6642aeadc21f3c4d44b41", 8 + 5000
+)
 
 
 class Digits(IdxSource):

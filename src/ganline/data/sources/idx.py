@@ -15,7 +15,7 @@ import numpy as np
 
 from ganline.data.archives import PublishedFile
 from ganline.data.providers import Layout, Provider, debian_package, installed, site
-from ganline.data.sources.base import Block, RawImage
+from ganline.data.sources.base import Block, RawImage, items_of
 from ganline.data.sources.published import PublishedSource
 from ganline.errors import DataError
 
@@ -58,7 +58,7 @@ class IdxSource(PublishedSource):
         for split, images_file, labels_file in self.pairs:
             images, labels = read_idx(folder / images_file.name), read_idx(folder / labels_file.name)
             names = [self.label_names[label] for label in labels]
-            rows = range(len(images)) if only is None else sorted(i - offset for i in only if 0 <= i - offset < len(images))
+            rows = items_of(only, offset=offset, count=len(images))
             for start in range(0, len(rows), BLOCK_IMAGES):
                 chosen = rows[start : start + BLOCK_IMAGES]
                 pixels = np.array(images[chosen])[..., None]

@@ -1,0 +1,165 @@
+"""The trainer: learns, resumes to the bit, masks what is not finite, refuses what it must."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganline.data.loader import Prepared
+from ganline.devices import machine, make_exact, pick
+from ganline.errors import TrainingError
+from ganline.models import Conditioning, ImageSpec
+from ganline.training import loop
+from ganline.training.config import TrainConfig
+from ganline.training.loop import Run, train
+from ganline.training.state import checkpoints, pack
+from ganline.training.tracker import read_lines
+from tests.unit.variants import FAMILIES, OBJECTIVES, train_section
+
+
+class Killed(BaseException):
+    """Stands for a SIGKILL: nothing of ours catches it."""
+
+
+def run_training(prepared: Prepared, section: dict, work: Path, *, recipe: str = "recipe", initial=None):
+    make_exact(threads=1)
+    config, compute = TrainConfig.model_validate(section), pick("fp32")
+    labels = prepared.labels if config.model.class_conditional else ()
+    return train(
+        config,
+        prepared.split("train"),
+        image=ImageSpec(resolution=16, channels=1),
+        conditioning=Conditioning(labels=labels),
+        run=Run(work, recipe, machine(compute)),
+        compute=compute,
+        initial=initial,
+    )
+
+
+def assert_same(a, b) -> None:
+    one, two = pack(a), pack(b)
+    assert one.keys() == two.keys()
+    different = [name for name in one if not torch.equal(one[name], two[name])]
+    assert not different
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_killed_run_ends_in_the_same_bits(family, objective, digits, tmp_path, monkeypatch) -> None:
+    section = train_section(family, objective, conditional=True)
+    whole = run_training(digits, section, tmp_path / "whole")
+    real_step, kill_at = loop.run_step, 11
+
+    def step_then_die(state, **rest):
+        if state.step == kill_at:
+            raise Killed
+        return real_step(state, **rest)
+
+    monkeypatch.setattr(loop, "run_step", step_then_die)
+    with pytest.raises(Killed):
+        run_training(digits, section, tmp_path / "killed")
+    monkeypatch.setattr(loop, "run_step", real_step)
+    newest = checkpoints(tmp_path / "killed" / "checkpoints")[-1]
+    assert newest.name == "step-000000008"  # not from zero
+    resumed = run_training(digits, section, tmp_path / "killed")
+    assert resumed.exact
+    assert_same(whole, resumed)
+    history = [(tmp_path / name / "history.jsonl").read_bytes() for name in ("whole", "killed")]
+    assert history[0] == history[1]
+    steps = [line["step"] for line in read_lines(tmp_path / "killed" / "system.jsonl")]
+    assert steps == sorted(set(steps))
+
+
+def test_a_finished_run_called_again_changes_nothing(digits, tmp_path) -> None:
+    section = train_section("mlp", "hinge", conditional=False)
+    first = run_training(digits, section, tmp_path)
+    before = (tmp_path / "history.jsonl").read_bytes()
+    assert_same(first, run_training(digits, section, tmp_path))
+    assert (tmp_path / "history.jsonl").read_bytes() == before
+
+
+def test_another_seed_gives_other_weights(digits, tmp_path) -> None:
+    section = train_section("mlp", "hinge", conditional=False, total_kimg=0.064)
+    a = run_training(digits, section, tmp_path / "a")
+    b = run_training(digits, section | {"seed": 5}, tmp_path / "b")
+    assert not torch.equal(pack(a)["G/layers.0.weight"], pack(b)["G/layers.0.weight"])
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(digits, tmp_path) -> None:
+    section = train_section("mlp", "hinge", conditional=False)
+    whole = run_training(digits, section, tmp_path)
+    newest = checkpoints(tmp_path / "checkpoints")[-1] / "tensors.safetensors"
+    content = bytearray(newest.read_bytes())
+    content[-1] ^= 1
+    newest.write_bytes(content)
+    assert_same(whole, run_training(digits, section, tmp_path))
+
+
+def test_all_checkpoints_damaged_is_an_error_not_a_new_start(digits, tmp_path) -> None:
+    section = train_section("mlp", "hinge", conditional=False)
+    run_training(digits, section, tmp_path)
+    for path in checkpoints(tmp_path / "checkpoints"):
+        (path / "tensors.safetensors").write_bytes(b"torn")
+    with pytest.raises(TrainingError, match="are damaged"):
+        run_training(digits, section, tmp_path)
+
+
+def test_state_of_another_recipe_is_refused(digits, tmp_path) -> None:
+    section = train_section("mlp", "hinge", conditional=False, total_kimg=0.064)
+    run_training(digits, section, tmp_path)
+    with pytest.raises(TrainingError, match="another recipe"):
+        run_training(digits, section, tmp_path, recipe="other")
+
+
+def test_another_machine_may_resume_but_is_not_called_exact(digits, tmp_path, monkeypatch) -> None:
+    section = train_section("mlp", "hinge", conditional=False, total_kimg=0.128)
+    run_training(digits, section, tmp_path)
+    here = machine(pick("fp32"))
+    monkeypatch.setitem(globals(), "machine", lambda compute: here | {"threads": 96})
+    assert not run_training(digits, section, tmp_path).exact
+
+
+def test_a_non_finite_update_never_reaches_the_weights(digits, tmp_path, monkeypatch) -> None:
+    section = train_section("mlp", "hinge", conditional=False)
+    real_step, poisoned_at = loop.run_step, 3
+
+    def poison(state, *, batches, **rest):
+        class Poisoned:
+            def get(self, k):
+                images, labels = batches.get(k)
+                return images * float("nan"), labels
+
+        return real_step(state, batches=Poisoned() if state.step == poisoned_at else batches, **rest)
+
+    monkeypatch.setattr(loop, "run_step", poison)
+    state = run_training(digits, section, tmp_path)
+    assert state.skipped >= 1
+    assert all(torch.isfinite(tensor).all() for tensor in pack(state).values())
+
+
+def test_divergence_is_told_with_a_remedy(digits, tmp_path, monkeypatch) -> None:
+    section = train_section("mlp", "hinge", conditional=False)
+    section["D_optimizer"] = section["G_optimizer"] = {"lr": {"start": 1e30, "end": 1e30}}
+    with pytest.raises(TrainingError, match="diverged") as caught:
+        run_training(digits, section, tmp_path)
+    assert "learning rates" in str(caught.value)
+
+
+def test_training_starts_from_given_tensors(digits, tmp_path) -> None:
+    section = train_section("mlp", "hinge", conditional=False)
+    donor = run_training(digits, section, tmp_path / "donor")
+    tensors = {"G": donor.G_ema.state_dict(), "D": donor.D.state_dict()}
+    short = section | {"total_kimg": 0.016, "tick_kimg": 0.016}
+    tiny_lr = {"lr": {"start": 1e-9, "end": 1e-9}}
+    tuned = run_training(digits, short | {"G_optimizer": tiny_lr}, tmp_path / "tuned", initial=tensors)
+    drift = (tuned.G.state_dict()["layers.0.weight"] - tensors["G"]["layers.0.weight"]).abs().max()
+    assert drift < 1e-6
+    with pytest.raises(TrainingError, match="no tensor of its G fits"):
+        run_training(digits, section, tmp_path / "none", initial={"G": {"x": torch.zeros(1)}, "D": {}})
+
+
+def test_samples_of_fixed_latents_are_drawn_along_the_way(digits, tmp_path) -> None:
+    run_training(digits, train_section("mlp", "hinge", conditional=True), tmp_path)
+    assert [path.name for path in sorted((tmp_path / "samples").glob("*.png"))] == ["0000000192.png", "0000000320.png"]

@@ -1,0 +1,91 @@
+"""Schedules, EMA, the loader and the tracker."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from ganline.data.loader import Batches
+from ganline.seeds import derive
+from ganline.training.ema import update_ema
+from ganline.training.schedules import Schedule, ema_decay
+from ganline.training.tracker import Tracker, read_lines
+
+
+def test_a_schedule_goes_from_start_to_end_and_stays() -> None:
+    cosine = Schedule(start=1.0, end=0.1)
+    assert [cosine.at(n, 100) for n in (0, 50, 100, 150)] == pytest.approx([1.0, 0.55, 0.1, 0.1])
+    late = Schedule(start=1.0, end=0.0, shape="linear", after=0.5)
+    assert [late.at(n, 100) for n in (0, 50, 75, 100)] == pytest.approx([1.0, 1.0, 0.5, 0.0])
+
+
+def test_the_ema_forgets_half_in_its_half_life() -> None:
+    decay = ema_decay(10_000_000, batch=64, halflife_nimg=6400, rampup=0.05)
+    assert decay**100 == pytest.approx(0.5)
+    early = ema_decay(640, batch=64, halflife_nimg=6400, rampup=0.05)
+    assert early == pytest.approx(0.5 ** (64 / 32))
+
+
+def test_the_ema_moves_weights_and_copies_counters() -> None:
+    G = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    G_ema = copy.deepcopy(G)
+    with torch.no_grad():
+        G[0].weight.add_(1.0)
+        G[1].num_batches_tracked.fill_(7)
+    before = G_ema[0].weight.clone()
+    update_ema(G_ema, G, 0.75)
+    assert torch.allclose(G_ema[0].weight, before + 0.25)
+    assert G_ema[1].num_batches_tracked == 7
+
+
+@pytest.fixture
+def batches(digits) -> Batches:
+    return Batches(digits.split("train"), batch=48, seed=3, mirror=True, device=torch.device("cpu"))
+
+
+def test_every_epoch_holds_every_row_once(batches) -> None:
+    size = len(batches.split)
+    rows = torch.cat([batches.indices(k) for k in range(-(-2 * size // 48))])
+    for epoch in (rows[:size], rows[size : 2 * size]):
+        assert sorted(epoch.tolist()) == list(range(size))
+    assert not torch.equal(rows[:size], rows[size : 2 * size])
+
+
+def test_a_batch_is_a_function_of_its_number(batches, digits) -> None:
+    for k in range(20):
+        batches.get(k)
+    fresh = Batches(digits.split("train"), batch=48, seed=3, mirror=True, device=torch.device("cpu"))
+    for a, b in zip(batches.get(13), fresh.get(13), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_memory_mapped_batches_equal_resident_ones(batches, digits, monkeypatch) -> None:
+    monkeypatch.setattr("ganline.data.loader.RESIDENT_LIMIT_BYTES", 0)
+    mapped = Batches(digits.split("train"), batch=48, seed=3, mirror=True, device=torch.device("cpu"))
+    assert mapped._images is None
+    assert torch.equal(mapped.get(5)[0], batches.get(5)[0])
+
+
+def test_batches_are_in_the_range_of_networks(batches) -> None:
+    images, labels = batches.get(0)
+    assert images.dtype == torch.float32
+    assert -1.0 <= images.min() < images.max() <= 1.0
+    assert labels.shape == (48,)
+
+
+def test_seeds_differ_by_seed_stream_and_index() -> None:
+    seeds = {derive(seed, stream, index) for seed in (0, 1) for stream in "ab" for index in (0, 1)}
+    assert len(seeds) == 8
+
+
+def test_the_tracker_rewinds_to_a_step_and_ignores_a_torn_line(tmp_path) -> None:
+    tracker = Tracker(tmp_path)
+    for step in (1, 2, 3):
+        tracker.history({"step": step, "nimg": step * 10})
+    with (tmp_path / "history.jsonl").open("a") as file:
+        file.write('{"step": 4, "ni')
+    assert [line["step"] for line in read_lines(tmp_path / "history.jsonl")] == [1, 2, 3]
+    tracker.rewind(2)
+    assert [line["step"] for line in read_lines(tmp_path / "history.jsonl")] == [1, 2]
