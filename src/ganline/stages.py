@@ -51,34 +51,33 @@ def manifest(config: Config, root: Path) -> None:
 def validate(config: Config, root: Path) -> None:
     """Judge the manifest by the expectations; the report is written whatever the verdict."""
     from ganline.data.manifest import read_manifest
-    from ganline.integrations.expectations import validate_to_folder
+    from ganline.integrations.expectations import validate as judge
 
     rows = read_manifest(root / MANIFEST / "manifest.parquet")
-    validate_to_folder(
-        rows,
-        config=config.validate_,
-        data=config.data,
-        data_folder=root / DATA,
-        suites=root / EXPECTATIONS,
-        profile=read_json(root / MANIFEST / "profile.json"),
-        previous_profile=read_json(root / PREVIOUS_PROFILE),
-        out=root / VALIDATE,
-    )
+    # {} stands for "no previous version": DVC wants the file to be there.
+    previous = read_json(root / PREVIOUS_PROFILE) or None
+    verdict = judge(rows, config.validate_, root / EXPECTATIONS, previous)
+    out = fresh_folder(root / VALIDATE)
+    verdict.quarantined.to_csv(out / "quarantine.csv", index=False)
+    verdict.refused.to_csv(out / "refused.csv", index=False)
+    verdict.raise_if_failed(report=f"{VALIDATE}/report.html")
+    log.info("validate: %s", verdict.message() or "all expectations are met")
 
 
 def prepare(config: Config, root: Path) -> None:
     """Decode the accepted images into arrays."""
+    import pandas as pd
+
     from ganline.data.manifest import read_manifest
     from ganline.data.prepare import prepare as prepare_arrays
-    from ganline.data.prepare import read_quarantine
 
     counts = prepare_arrays(
-        config.data,
-        read_manifest(root / MANIFEST / "manifest.parquet"),
-        read_quarantine(root / VALIDATE / "quarantine.csv"),
-        config.prepare,
-        root / DATA,
-        root / PREPARE,
+        data=config.data,
+        config=config.prepare,
+        manifest=read_manifest(root / MANIFEST / "manifest.parquet"),
+        quarantined=pd.read_csv(root / VALIDATE / "quarantine.csv")["index"].tolist(),
+        folder=root / DATA,
+        out_folder=fresh_folder(root / PREPARE),
     )
     log.info("prepare: %s", counts)
 

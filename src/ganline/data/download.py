@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 from urllib3.util.retry import Retry
@@ -64,7 +65,7 @@ def download(session: requests.Session, url: str, path: Path, *, max_bytes: int,
 
 
 class _BrokenOff(Exception):
-    """Fewer bytes came than the server announced."""
+    """The connection ended before the bytes that the server announced had come (urllib3 counts them)."""
 
 
 def _transfer(session: requests.Session, url: str, path: Path, *, max_bytes: int) -> None:
@@ -74,22 +75,17 @@ def _transfer(session: requests.Session, url: str, path: Path, *, max_bytes: int
             raise Unavailable(f"has no {public(url)}")
         if response.status_code != 200:
             raise Unavailable(f"{public(url)} answers {response.status_code} {response.reason}")
-        announced = int(response.headers.get("Content-Length", 0))
         size = 0
-        with path.open("wb") as file, _bar(url, announced) as bar:
+        with path.open("wb") as file, _bar(url, int(response.headers.get("Content-Length", 0))) as bar:
             while block := _read(response):
                 size += len(block)
                 if size > max_bytes:
                     raise Unavailable(f"{public(url)} is longer than {max_bytes} bytes")
                 file.write(block)
                 bar.update(len(block))
-        if size < announced:
-            raise _BrokenOff
 
 
 def _read(response: requests.Response) -> bytes:
-    import urllib3
-
     try:
         return response.raw.read(CHUNK, decode_content=False)
     except urllib3.exceptions.ReadTimeoutError as error:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ganline.data.chain import all_mirrors
-from ganline.data.checksums import SUMS, bullets, list_files, present, read_sums, verify, write_sums
+from ganline.data.checksums import SUMS, bullets, list_files, present, read_sums, write_sums
 from ganline.data.config import DataConfig
 from ganline.data.sources.base import Plan
 from ganline.errors import DataError
@@ -55,12 +55,14 @@ def fetch(config: DataConfig, folder: Path, *, accept: bool = False) -> FetchRep
     _recover(folder, previous)
     source = config.source
     plan = source.plan()
+    held = {name: present(folder, name) for name in list_files(folder)}
+    version = read_sums(folder)
     if not accept:
-        _refuse_other_version(config, plan, folder)
-    if read_sums(folder) == plan.files and _intact(config, folder):
+        _refuse_other_version(config, plan, folder, version=version, held=held)
+    if version == plan.files == held:
         origins = dict.fromkeys(plan.files, ALREADY_THERE)
         return FetchReport(source.name, False, plan.files, origins, plan.skipped, source.remarks)
-    there = {name for name, sha256 in plan.files.items() if present(folder, name) == sha256}
+    there = {name for name, sha256 in plan.files.items() if held.get(name) == sha256}
     kept = there | _keep_only(plan, staging)
     try:
         origins = dict.fromkeys(kept, ALREADY_THERE)
@@ -78,12 +80,12 @@ def fetch(config: DataConfig, folder: Path, *, accept: bool = False) -> FetchRep
     return report
 
 
-def _refuse_other_version(config: DataConfig, plan: Plan, folder: Path) -> None:
-    """Raise where the folder holds, by its own record, other content than the plan. Damage is no other version."""
-    held = {name: present(folder, name) or "" for name in list_files(folder)}
-    version = read_sums(folder)
+def _refuse_other_version(
+    config: DataConfig, plan: Plan, folder: Path, *, version: dict[str, str], held: dict[str, str | None]
+) -> None:
+    """Raise where the folder holds other content than the plan, by its own record. Damage is no other version."""
     if not version and config.source.pinned is None:
-        version = held
+        version = {name: sha256 or "" for name, sha256 in held.items()}
     added = [f"added: {name}" for name in plan.files if version and name not in version and name not in held]
     changed = [
         f"changed: {name}"
@@ -98,14 +100,6 @@ def _refuse_other_version(config: DataConfig, plan: Plan, folder: Path) -> None:
             expected="the recorded version; a new one only when it is asked for",
             remedy="`ganline fetch --accept` makes it the new data version",
         )
-
-
-def _intact(config: DataConfig, folder: Path) -> bool:
-    try:
-        verify(config, folder)
-    except DataError:
-        return False
-    return True
 
 
 def _keep_only(plan: Plan, staging: Path) -> set[str]:

@@ -7,7 +7,7 @@ Expectations). What follows from the outcomes is decided here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -53,7 +53,6 @@ class Verdict:
     """feature, psi, limit; None where there was no previous version."""
     suite: str = ""
     about: tuple[str, ...] = ()
-    profile: dict[str, Any] = field(default_factory=dict)
 
     @property
     def failed(self) -> bool:

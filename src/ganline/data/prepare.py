@@ -66,7 +66,7 @@ def prepare(
         with atomic_path(out_folder / f"{split}_labels.npy") as partial:
             np.save(partial, labels)
     summary = {
-        "name": data.source.name,  # type: ignore[attr-defined]
+        "name": data.source.name,
         "labels": names,
         "resolution": config.resolution,
         "channels": config.channels,

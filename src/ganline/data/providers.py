@@ -54,6 +54,8 @@ def mirror(location: str, layout: Layout) -> Provider:
     if location.startswith(("http://", "https://")):
         base = location.rstrip("/")
         return Provider(f"mirror {public(base)}", lambda wanted, folder: _from_site(base, layout, wanted, folder))
+    if "://" in location:
+        return Provider(f"mirror {public(location)}", _of_unknown_kind)
     root = Path(location).expanduser()
     return Provider(f"mirror {root}", lambda wanted, folder: _from_folder(root, layout, wanted, folder))
 
@@ -95,6 +97,10 @@ def debian_package(package: str, inside: str) -> Provider:
                 adopt_members(stream, {f"{inside}/{file.name}.gz": file for file in wanted}, folder)
 
     return Provider(f"apt package {package}", serve)
+
+
+def _of_unknown_kind(wanted: Sequence[PublishedFile], folder: Path) -> None:
+    raise Unavailable("a mirror is a folder, or a URL that begins with http:// or https://")
 
 
 def _from_folder(root: Path, layout: Layout, wanted: Sequence[PublishedFile], folder: Path) -> None:

@@ -60,6 +60,10 @@ def load_suites(folder: Path, name: str) -> tuple[list[Suite], list[Expectation]
     ids = [expectation.id for expectation in expectations]
     if twice := sorted({each for each in ids if ids.count(each) > 1}):
         raise GateError(f"suites common and {name} both define {', '.join(twice)}", expected="every id once")
+    # Great Expectations keeps one of two equal expectations, whatever their ids.
+    contents = [(expectation.type, expectation.kwargs) for expectation in expectations]
+    if again := [each.id for number, each in enumerate(expectations) if contents[number] in contents[:number]]:
+        raise GateError(f"{', '.join(again)} repeats another expectation of common or {name}", expected="each once")
     return suites, expectations
 
 

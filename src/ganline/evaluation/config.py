@@ -11,11 +11,11 @@ class ExtractorConfig(BaseModel):
     """A frozen network trained on the real training split, whose features carry the Fréchet distance.
 
     `classifier` learns the data set's labels, `rotation` which of four right angles an image was turned by
-    (Gidaris et al. 2018, arXiv 1803.07728): for images without labels.
+    (Gidaris et al. 2018, arXiv 1803.07728): for images without labels. `auto` is classifier where there are labels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    task: Literal["classifier", "rotation"] = "classifier"
+    task: Literal["classifier", "rotation", "auto"] = "classifier"
     width: int = Field(default=32, ge=4)
     feature_dim: int = Field(default=128, ge=8)
     epochs: float = Field(default=3.0, gt=0.0)

@@ -92,7 +92,8 @@ def identity(state: dict[str, torch.Tensor]) -> str:
 
 def train_extractor(prepared: Prepared, config: ExtractorConfig, out: Path, compute: Compute) -> dict:
     """Train, gate on validation accuracy, freeze and name. Raises GateError below `min_accuracy`."""
-    rotation = config.task == "rotation"
+    task = ("classifier" if len(prepared.labels) > 1 else "rotation") if config.task == "auto" else config.task
+    rotation = task == "rotation"
     if not rotation and len(prepared.labels) < 2:
         raise GateError(
             f"{prepared.name} has {len(prepared.labels)} labels: a classifier cannot be trained",
@@ -106,10 +107,10 @@ def train_extractor(prepared: Prepared, config: ExtractorConfig, out: Path, comp
         net = compute.place(FeatureNet(**net_options))
     fit(net, prepared.split("train"), config, compute, rotation=rotation)
     accuracy = validation_accuracy(net.eval(), prepared.split("val"), compute, rotation=rotation)
-    log.info("extractor: %s accuracy %.4f on the validation split", config.task, accuracy)
+    log.info("extractor: %s accuracy %.4f on the validation split", task, accuracy)
     if accuracy < config.min_accuracy:
         raise GateError(
-            f"the extractor's {config.task} accuracy is {accuracy:.4f} on the validation split",
+            f"the extractor's {task} accuracy is {accuracy:.4f} on the validation split",
             expected=f"at least {config.min_accuracy} (extractor.min_accuracy)",
             remedy="train longer (extractor.epochs), or look at the data: its labels may be wrong",
         )
@@ -117,9 +118,9 @@ def train_extractor(prepared: Prepared, config: ExtractorConfig, out: Path, comp
              for name, t in net.state_dict().items()}  # fmt: skip
     sha8 = identity(state)
     meta = {
-        "name": f"{config.task}_{prepared.name}@{sha8}",
+        "name": f"{task}_{prepared.name}@{sha8}",
         "sha8": sha8,
-        "task": config.task,
+        "task": task,
         "net": net_options,
         "preprocessing": PREPROCESSING,
         "layer": LAYER,

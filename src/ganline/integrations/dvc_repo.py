@@ -16,6 +16,8 @@ from ganline.errors import DataError
 
 DATA_DVC = "data.dvc"
 RAN, CACHED = "ran", "cached"
+# What DVC tells an interactive user after every command.
+HINTS = ("To track the changes", "To enable auto staging", "\tgit add", "\tdvc config", "Use `dvc push`", "> ganline")
 Say = Callable[[str], None]
 
 
@@ -99,7 +101,8 @@ def run_stage(root: Path, stage: str, *, say: Say, env: Mapping[str, str] | None
 
     def listen(line: str) -> None:
         seen.append(line)
-        say(line)
+        if line.strip() and not line.startswith(HINTS):
+            say(line)
 
     code = run_dvc(root, ["repro", "--single-item", stage], say=listen, env=env)
     started = any(re.match(rf"Running stage '{re.escape(stage)}'", line) for line in seen)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ganline.data.config import ValidateConfig
+from ganline.data.config import DataConfig, ValidateConfig
 from ganline.data.drift import drift_table
-from ganline.data.gate import Outcome, Tables, Verdict, decide
-from ganline.data.profile import profile_of
+from ganline.data.gate import Outcome, Tables, Verdict, decide, rows_csv
+from ganline.data.reading import read_rows
 from ganline.data.suites import Expectation, load_suites
 from ganline.errors import GanlineError, GateError
-
-ROW_NAME = "index"
+from ganline.files import fresh_folder, write_json, write_text
+from ganline.integrations.expectations_report import render_report
 
 
 def validate(
@@ -42,8 +43,41 @@ def validate(
         drift=drift,
         suite=config.suite,
         about=tuple(suite.about for suite in suites if suite.about),
-        profile=profile_of(manifest),
     )
+
+
+def validate_to_folder(
+    manifest: pd.DataFrame,
+    *,
+    config: ValidateConfig,
+    data: DataConfig,
+    data_folder: Path,
+    suites: Path,
+    profile: dict[str, Any],
+    previous_profile: dict[str, Any] | None,
+    out: Path,
+) -> Verdict:
+    """Validate, and write result.json, report.html, quarantine.csv and (when it refuses) refused.csv; then refuse.
+
+    An empty `previous_profile` means that there is no previous version. Raises GateError.
+    """
+    verdict = validate(manifest, config, suites, previous_profile or None)
+    fresh_folder(out)
+    write_json(out / "result.json", verdict.result())
+    write_text(out / "quarantine.csv", rows_csv(verdict.quarantined))
+    if verdict.failed:
+        write_text(out / "refused.csv", rows_csv(verdict.refused))
+    page = render_report(
+        verdict,
+        data_set=data.source.name,
+        note=data.source.remarks,
+        profile=profile,
+        previous_profile=previous_profile or None,
+        pictures=partial(read_rows, data, data_folder),
+    )
+    write_text(out / "report.html", page)
+    verdict.raise_if_failed(report=str(out / "report.html"))
+    return verdict
 
 
 def label_table(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -63,7 +97,7 @@ def label_table(manifest: pd.DataFrame) -> pd.DataFrame:
 def judge(tables: Tables, expectations: Sequence[Expectation]) -> list[Outcome]:
     """Ask Great Expectations. Whatever goes wrong inside it refuses the data: an unjudged row is not a good row."""
     try:
-        outcomes = {}
+        outcomes: dict[str, Outcome] = {}
         for name in dict.fromkeys(expectation.meta.table for expectation in expectations):
             chosen = [expectation for expectation in expectations if expectation.meta.table == name]
             outcomes |= _run(tables[name], chosen)
@@ -79,14 +113,16 @@ def judge(tables: Tables, expectations: Sequence[Expectation]) -> list[Outcome]:
 
 
 def _run(table: pd.DataFrame, expectations: Sequence[Expectation]) -> dict[str, Outcome]:
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import great_expectations as gx
+        from great_expectations.data_context.types.base import ProgressBarsConfig
         from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+        from great_expectations.expectations.metadata_types import FailureSeverity
 
+        _silence("great_expectations")
         context = gx.get_context(mode="ephemeral")
-        context.variables.progress_bars = {"globally": False}
+        context.variables.progress_bars = ProgressBarsConfig(globally=False)
         asset = context.data_sources.add_pandas("memory").add_dataframe_asset("table")
         batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": _plain(table)})
         suite = gx.ExpectationSuite(name="suite")
@@ -96,14 +132,22 @@ def _run(table: pd.DataFrame, expectations: Sequence[Expectation]) -> dict[str, 
                     type=expectation.type,
                     kwargs=dict(expectation.kwargs),
                     meta={"id": expectation.id},
-                    severity=expectation.meta.severity,
+                    severity=FailureSeverity(expectation.meta.severity),
                 )
             )
-        names = [ROW_NAME] if ROW_NAME in table else []
-        result_format: dict[str, Any] = {"result_format": "COMPLETE", "unexpected_index_column_names": names}
+        key = str(table.columns[0])  # index, label or feature: what a row of this table is called
+        result_format: dict[str, Any] = {"result_format": "COMPLETE", "unexpected_index_column_names": [key]}
         results = batch.validate(suite, result_format=result_format).results
     by_id = {expectation.id: expectation for expectation in expectations}
-    return {(identity := result.expectation_config.meta["id"]): _outcome(by_id[identity], result) for result in results}
+    names = [configuration.meta["id"] for result in results if (configuration := result.expectation_config)]
+    return {name: _outcome(by_id[name], result, key) for name, result in zip(names, results, strict=True)}
+
+
+def _silence(library: str) -> None:
+    """Its modules set levels of their own, so each is told."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == library:
+            logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _plain(table: pd.DataFrame) -> pd.DataFrame:
@@ -117,7 +161,7 @@ def _plain(table: pd.DataFrame) -> pd.DataFrame:
     return plain
 
 
-def _outcome(expectation: Expectation, result: Any) -> Outcome:
+def _outcome(expectation: Expectation, result: Any, key: str) -> Outcome:
     raised = [entry for entry in _exceptions(result.exception_info) if entry.get("raised_exception")]
     if raised:
         text = str(raised[0].get("exception_message")).splitlines()[0]
@@ -128,11 +172,16 @@ def _outcome(expectation: Expectation, result: Any) -> Outcome:
         )
     details = result.result or {}
     unexpected = int(details.get("unexpected_count") or 0)
-    entries = details.get("unexpected_index_list") or []
-    rows = tuple(sorted(int(entry[ROW_NAME]) for entry in entries if ROW_NAME in entry))
-    if expectation.meta.table == "manifest" and rows and len(rows) != unexpected:
-        raise GateError(f"{expectation.id}: {unexpected} rows fail but {len(rows)} are named", expected="all are named")
-    return Outcome(expectation, bool(result.success), _observed(details), unexpected, rows)
+    named = [entry[key] for entry in details.get("unexpected_index_list") or []]
+    observed = _observed(details)
+    if expectation.meta.table != "manifest":
+        listed = f": {', '.join(map(str, named))}" if named else ""
+        return Outcome(expectation, bool(result.success), observed + listed, unexpected)
+    if named and len(named) != unexpected:
+        raise GateError(
+            f"{expectation.id}: {unexpected} rows fail but {len(named)} are named", expected="all are named"
+        )
+    return Outcome(expectation, bool(result.success), observed, unexpected, tuple(sorted(map(int, named))))
 
 
 def _exceptions(info: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -145,11 +194,12 @@ def _exceptions(info: dict[str, Any] | None) -> list[dict[str, Any]]:
 def _observed(details: dict[str, Any]) -> str:
     """One line on what was found."""
     if "element_count" in details:
-        count, total = details.get("unexpected_count") or 0, details["element_count"]
-        return f"{count} of {total} rows fail" if count else f"none of {total} rows fails"
+        return f"{details.get('unexpected_count') or 0:,} of {details['element_count']:,} rows at fault"
     parts = []
     if (value := details.get("observed_value")) is not None:
-        parts.append(f"{value:.6g}" if isinstance(value, float) else str(value))
+        parts.append(
+            f"{value:.6g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+        )
     for key, word in (("partial_missing_list", "missing"), ("partial_unexpected_list", "unexpected")):
         if details.get(key):
             parts.append(f"{word}: {', '.join(map(str, details[key]))}")

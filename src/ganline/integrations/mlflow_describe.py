@@ -84,13 +84,16 @@ def version_text(version: Version, folder: Path, verdict: Verdict) -> str:
     card = card_file.read_text(encoding="utf-8").strip() if card_file.is_file() else f"# {version.name}"
     picture = PICTURE.format(model_id=version.model_id) if (folder / "samples.png").is_file() else ""
     address = f"models:/{version.name}/{version.version}"
-    tail = f"""**Floors** (what a model must reach to get an alias): {verdict}
-
-**Use it**: `ganline.load("{address}").sample(n=16, seed=0)` in Python, or
-`mlflow models serve -m {address} --env-manager local`.
-
-**Where it comes from**: the tags below name data, code and machine. The artifacts of the source model hold the
-weights (`artifacts/bundle/`), the code (`code/`) and the files that replay it (`replay/`)."""
+    # MLflow shows every line break as one.
+    tail = "\n\n".join(
+        [
+            f"**Floors** (what a model must reach to get an alias): {verdict}",
+            f'**Use it**: `ganline.load("{address}").sample(n=16, seed=0)` in Python, or over HTTP with '
+            f"`mlflow models serve -m {address} --env-manager local`",
+            "**Where it comes from**: the tags below name data, code and machine. The artifacts of the source model "
+            "hold the weights (`artifacts/bundle/`), the code (`code/`) and the files that replay it (`replay/`).",
+        ]
+    )
     space = MAX_DESCRIPTION - len(picture) - len(tail) - 4
     return "\n\n".join(part for part in (picture, shorten(card, space), tail) if part)
 

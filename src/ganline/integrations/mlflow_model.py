@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
@@ -37,13 +38,18 @@ class GanlineModel(PythonModel):
         asked = params or {}
         n, seed = int(asked.get("n", 1)), int(asked.get("seed", 0))
         truncation, default = float(asked.get("truncation", 1.0)), str(asked.get("label", ""))
-        labels = model_input["label"] if "label" in model_input else pd.Series([None] * len(model_input))
-        if not 1 <= n * len(labels) <= MAX_IMAGES:
-            raise ConfigError(f"{len(labels)} rows of n = {n} images", expected=f"1 to {MAX_IMAGES} images a request")
+        # MLflow hands over no rows at all where none of them names a label: that is one request.
+        labels = list(model_input["label"]) if "label" in model_input else [None] * max(1, len(model_input))
         rows: list[dict[str, Any]] = []
-        for row, label in enumerate(labels):
-            wanted = default if label is None or pd.isna(label) or label == "" else str(label)
-            rows += self.paint(row, n=n, seed=seed, truncation=truncation, label=wanted or None)
+        try:
+            if not 1 <= n * len(labels) <= MAX_IMAGES:
+                raise ConfigError(f"{len(labels)} rows of n = {n} images", expected=f"1 to {MAX_IMAGES} images")
+            for row, label in enumerate(labels):
+                wanted = default if label is None or pd.isna(label) or label == "" else str(label)
+                rows += self.paint(row, n=n, seed=seed, truncation=truncation, label=wanted or None)
+        except ConfigError as error:
+            # Over HTTP this is a 400 with our words; any other exception would lose them.
+            raise MlflowException.invalid_parameter_value(str(error)) from error
         return pd.DataFrame(rows)
 
     def paint(self, row: int, *, n: int, seed: int, truncation: float, label: str | None) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ No step is logged twice: what was logged is asked of MLflow, whose log_batch is 
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -231,7 +232,7 @@ def final_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
         name = metric_name(str(record["name"]))
         parts = {name: record["value"]} | {f"{name}/{key}": record.get(key) for key in ("std", "floor", "ratio")}
         parts |= {f"{name}/seed_{seed}": value for seed, value in (record.get("per_seed") or {}).items()}
-        figures |= {key: float(value) for key, value in parts.items() if isinstance(value, int | float)}
+        figures |= {key: float(v) for key, v in parts.items() if isinstance(v, int | float) and math.isfinite(v)}
     return figures
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,9 +68,9 @@ class Generator:
         """uint8 [n, C, H, W] in 0..255: see `sample_with_labels`."""
         return self.sample_with_labels(n, seed=seed, label=label, truncation=truncation)[0]
 
-    def picture(self, n: int = 16, **options: object) -> np.ndarray:
-        """n samples as one picture, uint8 [H, W] (grey) or [H, W, 3]: ready for `plt.imshow`."""
-        sheet = grid(self.sample(n, **options))  # type: ignore[arg-type]
+    def picture(self, n: int = 16, *, columns: int | None = None, **options: Any) -> np.ndarray:
+        """n samples as one picture, uint8 [H, W] (grey) or [H, W, 3]: ready for `plt.imshow`. Options: see `sample`."""
+        sheet = grid(self.sample(n, **options), columns=columns)
         return sheet[0] if sheet.shape[0] == 1 else sheet.transpose(1, 2, 0)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -133,6 +135,34 @@ def test_files_of_others_are_not_overwritten(generator, tmp_path):
 def test_a_picture_is_ready_to_be_shown(generator, make_bundle):
     assert generator.picture(4).ndim == 2
     assert Generator.from_folder(make_bundle(channels=3, name="colour")).picture(4).shape[2] == 3
+
+
+def test_a_picture_has_the_columns_that_were_asked_for(generator):
+    assert generator.picture(6, columns=6).shape == (2 + 10, 2 + 6 * 10)
+
+
+NOTEBOOK = Path(__file__).parents[3] / "docs" / "notebooks" / "generate.ipynb"
+
+
+def test_the_notebook_runs_and_shows_pictures(make_bundle, tmp_path, monkeypatch):
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("GANLINE_NOTEBOOK_MODEL", str(make_bundle()))
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(pictures) == 1 + 3 + 3
+    assert "classes: circle, square, half circle" in str(outputs)
+
+
+def test_the_notebook_is_kept_without_outputs():
+    import nbformat
+
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    nbformat.validate(notebook)
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells)
 
 
 def test_loading_nothing_is_a_message_not_a_traceback(tmp_path):

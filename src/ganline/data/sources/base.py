@@ -48,6 +48,8 @@ class Source(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    name: str
+
     note: ClassVar[str] = ""
     """What a reader of numbers on this data set has to know."""
 

@@ -1,0 +1,39 @@
+"""The scheduled line: the newest data, isolated from the checkout, through to the registry.
+
+Deployed as `refresh/nightly` by prefect.yaml. It runs in a workspace under .ganline/ws, so a schedule never meets the
+files somebody is editing; equal results come from the shared DVC cache.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ganline.environment import set_defaults
+
+set_defaults()
+
+from prefect import flow, get_run_logger
+from prefect.states import Failed, State
+
+from flows.pipeline import pipeline
+from ganline.errors import GanlineError
+from ganline.workspace import checkout, hold, isolated, preset_overlay
+
+
+@flow(name="refresh")
+def refresh(preset: str | None = None, accept: bool = True) -> State:
+    """Run the line for the default configuration, or for a preset. Changed data becomes a new data version."""
+    try:
+        base = checkout()
+        overlay = preset_overlay(base, preset) if preset else {}
+        workspace = isolated(base, f"refresh-{preset or 'default'}", overlay)
+        os.environ.update(workspace.environment())
+        with hold(workspace):
+            return pipeline(workspace.root, accept=accept, return_state=True)
+    except GanlineError as error:
+        get_run_logger().error("%s", error)
+        return Failed(message=str(error))
+
+
+if __name__ == "__main__":
+    refresh()
