@@ -16,11 +16,10 @@ LogitLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Adversarial:
-    """`d_loss(real, fake)` and `g_loss(real, fake)`; `g_needs_real` tells whether G's loss reads real logits."""
+    """`d_loss(real, fake)` and `g_loss(real, fake)`."""
 
     d_loss: LogitLoss
     g_loss: LogitLoss
-    g_needs_real: bool = False
 
 
 def non_saturating_d(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
@@ -56,5 +55,5 @@ def relativistic_g(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
 ADVERSARIAL: Mapping[str, Adversarial] = {
     "non_saturating": Adversarial(non_saturating_d, non_saturating_g),
     "hinge": Adversarial(hinge_d, hinge_g),
-    "relativistic": Adversarial(relativistic_d, relativistic_g, g_needs_real=True),
+    "relativistic": Adversarial(relativistic_d, relativistic_g),
 }

@@ -1,47 +1,56 @@
 """The objective: which losses train which network, in which order and how often.
 
-A phase is the unit of the trainer: it says which network learns, every how many steps, and how many times a step.
-WGAN-GP repeats D, lazy regularisers come every few steps, R3GAN is D then G: all are lists of phases.
+A phase is the unit of the trainer: it says which network learns, by which loss, and how many times a step. WGAN-GP
+repeats D, R3GAN is D then G: all are lists of phases.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from ganline.losses.adversarial import ADVERSARIAL
-from ganline.losses.penalties import squared_gradient_norm
+from ganline.losses.penalties import squared_gradient_norms
 from ganline.models import DiscriminatorCall, GeneratorCall
 
 
-@dataclass(frozen=True)
+@dataclass
 class Batch:
-    """What one phase sees. `real` [N, C, H, W] float in [-1, 1]; `z` [N, z_dim]; labels [N] int64 or None.
+    """What the phases of one step see. `real` [N, C, H, W] float in [-1, 1]; `z` [N, z_dim]; `label` [N] or None.
 
-    Fakes are made for the labels of the reals, so that both sides of a pair show the same class.
+    Fakes are made once, for the labels of the reals: both sides of a pair show the same class, D's phase reads them
+    detached, and G's phase sends its gradient through the same pass. `real_logits` [N] are D's latest, detached.
     """
 
+    step: int
     real: torch.Tensor
     label: torch.Tensor | None
     z: torch.Tensor
+    fake: torch.Tensor | None = None
+    real_logits: torch.Tensor | None = field(default=None, repr=False)
+
+    def painted(self, G: GeneratorCall) -> torch.Tensor:
+        """G's images for this batch, with their graph."""
+        if self.fake is None:
+            self.fake = G(self.z, self.label)
+        return self.fake
 
 
-# (G, D, batch, images seen) -> (loss, statistics to log); all tensors on the device.
-PhaseLoss = Callable[[GeneratorCall, DiscriminatorCall, Batch, int], tuple[torch.Tensor, dict[str, torch.Tensor]]]
+# (G, D, batch) -> (loss, statistics to log); all tensors on the device.
+PhaseLoss = Callable[[GeneratorCall, DiscriminatorCall, Batch], tuple[torch.Tensor, dict[str, torch.Tensor]]]
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One kind of update: `trains` G or D with `loss`, in every `every`-th step, `repeat` times."""
+    """One kind of update: `trains` G or D by `loss`, `repeat` times a step, each time with a batch of its own."""
 
     name: str
     trains: Literal["G", "D"]
     loss: PhaseLoss
-    every: int = 1
     repeat: int = 1
 
 
@@ -57,61 +66,47 @@ class ObjectiveConfig(BaseModel):
 
     def phases(self) -> tuple[Phase, ...]:
         """The phases of one step, in order."""
-        adversarial = Phase("D", "D", d_phase(self), repeat=self.n_critic)
-        generator = Phase("G", "G", g_phase(self))
-        if not (self.r1_gamma or self.r2_gamma):
-            return adversarial, generator
-        return adversarial, Phase("D_reg", "D", penalty_phase(self), every=self.penalty_every), generator
-
-
-def make_fake(G: GeneratorCall, batch: Batch) -> torch.Tensor:
-    """Generated images for D's phases: G is not trained there, so no graph is kept."""
-    with torch.no_grad():
-        return G(batch.z, batch.label)
+        return Phase("D", "D", d_phase(self), repeat=self.n_critic), Phase("G", "G", g_phase(self))
 
 
 def d_phase(config: ObjectiveConfig) -> PhaseLoss:
-    """D's adversarial loss."""
+    """D's adversarial loss; every `penalty_every`-th step gamma / 2 * R beside it, times `penalty_every`.
+
+    So a lazy penalty weighs as much as an eager one (Karras et al. 2020, arXiv 1912.04958, section 3.1). Deviation: it
+    shares the step's forward pass and update instead of having its own, which saves both.
+    """
     d_loss = ADVERSARIAL[config.adversarial].d_loss
+    gammas = {"r1": config.r1_gamma, "r2": config.r2_gamma}
 
-    def loss(G: GeneratorCall, D: DiscriminatorCall, batch: Batch, nimg: int):
-        fake = make_fake(G, batch)
-        # Two passes, not one concatenated: the same cost, and no statistics shared between real and fake.
-        real_logits, fake_logits = D(batch.real, batch.label).float(), D(fake, batch.label).float()
-        value = d_loss(real_logits, fake_logits)
-        return value, {"loss_D": value, "logits_real": real_logits.mean(), "logits_fake": fake_logits.mean()}
-
-    return loss
-
-
-def penalty_phase(config: ObjectiveConfig) -> PhaseLoss:
-    """gamma / 2 * R, times `penalty_every` so that a lazy penalty weighs as much as an eager one."""
-
-    def loss(G: GeneratorCall, D: DiscriminatorCall, batch: Batch, nimg: int):
-        value = torch.zeros((), device=batch.real.device)
-        stats: dict[str, torch.Tensor] = {}
-        sides = {"r1": (config.r1_gamma, lambda: batch.real), "r2": (config.r2_gamma, lambda: make_fake(G, batch))}
-        for name, (gamma, images_of) in sides.items():
-            if gamma:
-                images = images_of().detach().float().requires_grad_(True)
-                stats[name] = squared_gradient_norm(D(images, batch.label), images)
-                value = value + stats[name] * (gamma / 2 * config.penalty_every)
+    def loss(G: GeneratorCall, D: DiscriminatorCall, batch: Batch):
+        fake = batch.painted(G).detach()
+        penalised = any(gammas.values()) and batch.step % config.penalty_every == 0
+        images = torch.cat([batch.real, fake.to(batch.real.dtype)]).requires_grad_(penalised)
+        labels = None if batch.label is None else torch.cat([batch.label, batch.label])
+        logits = D(images, labels).float()
+        real, fake_logits = logits.chunk(2)
+        batch.real_logits = real.detach()
+        value = d_loss(real, fake_logits)
+        stats = {"loss_D": value, "logits_real": real.mean(), "logits_fake": fake_logits.mean()}
+        if penalised:
+            norms = dict(zip(gammas, squared_gradient_norms(logits, images).chunk(2), strict=True))
+            for name, gamma in gammas.items():
+                stats[name] = norms[name].mean()
+                value = value + gamma / 2 * config.penalty_every * stats[name]
         return value, stats
 
     return loss
 
 
 def g_phase(config: ObjectiveConfig) -> PhaseLoss:
-    """G's adversarial loss."""
-    adversarial = ADVERSARIAL[config.adversarial]
+    """G's adversarial loss, against the D that has just learned. Relativistic pairing reads D's logits of the reals."""
+    g_loss = ADVERSARIAL[config.adversarial].g_loss
 
-    def loss(G: GeneratorCall, D: DiscriminatorCall, batch: Batch, nimg: int):
-        fake_logits = D(G(batch.z, batch.label), batch.label).float()
-        real_logits = fake_logits
-        if adversarial.g_needs_real:
-            with torch.no_grad():
-                real_logits = D(batch.real, batch.label).float()
-        value = adversarial.g_loss(real_logits, fake_logits)
+    def loss(G: GeneratorCall, D: DiscriminatorCall, batch: Batch):
+        fake_logits = D(batch.painted(G), batch.label).float()
+        # The reals' logits are those that D's phase of this step saw: one update old, and no pass of their own.
+        real_logits = fake_logits.detach() if batch.real_logits is None else batch.real_logits
+        value = g_loss(real_logits, fake_logits)
         return value, {"loss_G": value}
 
     return loss

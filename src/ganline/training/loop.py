@@ -19,6 +19,7 @@ from ganline.images import grid, save_png
 from ganline.models import Conditioning, ImageSpec
 from ganline.models.sampling import sample
 from ganline.training.config import TrainConfig
+from ganline.training.ema import recalibrate
 from ganline.training.state import State, make_state, resume, save_checkpoint
 from ganline.training.step import Stats, run_step
 from ganline.training.tracker import Tracker
@@ -71,6 +72,8 @@ def train(
     batches = Batches(split, batch=config.batch, seed=config.seed, mirror=config.mirror, device=compute.device)
     classes = conditioning.num_classes
     run_to_end(state, config=config, batches=batches, run=run, compute=compute, tracker=tracker, num_classes=classes)
+    G_ema: Any = state.G_ema
+    recalibrate(G_ema, seed=config.seed, num_classes=classes, compute=compute)
     return state
 
 

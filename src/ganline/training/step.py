@@ -21,16 +21,18 @@ Stats = dict[str, torch.Tensor]
 def run_step(
     state: State, *, config: TrainConfig, phases: tuple[Phase, ...], batches: Batches, compute: Compute
 ) -> Stats:
-    """Run every phase that is due, move G_ema, advance the clocks. Returns statistics as device scalars."""
+    """Run every phase, move G_ema, advance the clocks. Returns statistics as device scalars."""
     stats: Stats = {}
     # Dropout has no generator argument: re-deriving the global seed here keeps it a function of the step.
     torch.manual_seed(derive(config.seed, "dropout", state.step))
     set_learning_rates(state, config)
+    batch: Batch | None = None
     for phase in phases:
-        if state.step % phase.every == 0:
-            for _ in range(phase.repeat):
+        for _ in range(phase.repeat):
+            # G's phase goes on with the batch that D saw last: its fakes are painted already.
+            if batch is None or phase.trains == "D":
                 batch = draw(state, config=config, batches=batches, compute=compute)
-                stats |= run_phase(phase, batch, state=state, compute=compute)
+            stats |= run_phase(phase, batch, state=state, compute=compute)
     state.step += 1
     state.nimg += config.batch
     decay = ema_decay(
@@ -49,18 +51,19 @@ def draw(state: State, *, config: TrainConfig, batches: Batches, compute: Comput
     z_dim: int = state.G.z_dim  # type: ignore[assignment]
     z = torch.randn(config.batch, z_dim, generator=generator(config.seed, "z", state.draws))
     state.draws += 1
-    return Batch(real, label if config.model.class_conditional else None, z.to(compute.device, non_blocking=True))
+    label = label if config.model.class_conditional else None
+    return Batch(state.step, real, label, z.to(compute.device, non_blocking=True))
 
 
 def run_phase(phase: Phase, batch: Batch, *, state: State, compute: Compute) -> Stats:
     """Loss, gradients and one optimizer step of one network. A non-finite update is masked on the device."""
-    trained, other = (state.G, state.D) if phase.trains == "G" else (state.D, state.G)
-    trained.requires_grad_(True)
-    other.requires_grad_(False)
+    trained = state.networks[phase.trains]
+    # G's parameters always want gradients: its one pass serves both phases. D's rest while G learns.
+    state.D.requires_grad_(phase.trains == "D")
     G: GeneratorCall = state.G  # type: ignore[assignment]
     D: DiscriminatorCall = state.D  # type: ignore[assignment]
     with compute.precision():
-        loss, stats = phase.loss(G, D, batch, state.nimg)
+        loss, stats = phase.loss(G, D, batch)
     optimizer = state.optimizers[phase.trains]
     optimizer.zero_grad(set_to_none=True)
     loss.backward()

@@ -9,7 +9,7 @@ import torch
 
 from ganline.losses.adversarial import ADVERSARIAL
 from ganline.losses.objective import Batch, ObjectiveConfig
-from ganline.losses.penalties import squared_gradient_norm
+from ganline.losses.penalties import squared_gradient_norms
 
 ONES = torch.ones(4, dtype=torch.float64)
 E = math.e
@@ -49,16 +49,17 @@ def test_bce_on_logits_is_the_classic_formulation_with_a_sigmoid() -> None:
 def test_the_penalty_of_a_linear_critic_is_its_squared_weight() -> None:
     w = torch.randn(3, 5, 5, dtype=torch.float64)
     images = torch.randn(7, 3, 5, 5, dtype=torch.float64, requires_grad=True)
-    penalty = squared_gradient_norm((images * w).flatten(1).sum(1), images)
-    # The gradient norm is taken in float32, as in training.
-    assert penalty.item() == pytest.approx(w.square().sum().item(), rel=1e-6)
+    penalty = squared_gradient_norms((images * w).flatten(1).sum(1), images)
+    assert penalty.tolist() == pytest.approx([w.square().sum().item()] * 7, rel=1e-12)
 
 
 def test_the_penalty_equals_finite_differences() -> None:
     torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 6), torch.nn.Tanh(), torch.nn.Linear(6, 1)).double()
+    net = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(4, 6), torch.nn.Tanh(), torch.nn.Linear(6, 1)
+    ).double()
     images = torch.randn(5, 1, 2, 2, dtype=torch.float64, requires_grad=True)
-    found = squared_gradient_norm(net(images).squeeze(1), images).item()
+    found = squared_gradient_norms(net(images).squeeze(1), images).mean().item()
     step, total = 1e-5, 0.0
     for i in range(4):
         shift = torch.zeros(4, dtype=torch.float64)
@@ -84,20 +85,37 @@ class Echo(torch.nn.Module):
         return z.view(-1, 1, 2, 2)
 
 
-def test_a_lazy_penalty_weighs_as_much_as_an_eager_one() -> None:
-    batch = Batch(torch.randn(6, 1, 2, 2), None, torch.randn(6, 4))
+def d_loss_at(step: int, **options) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    torch.manual_seed(0)
+    batch = Batch(step, torch.randn(6, 1, 2, 2), None, torch.randn(6, 4))
+    return ObjectiveConfig(adversarial="relativistic", **options).phases()[0].loss(Echo(), LinearCritic(), batch)
+
+
+def test_a_lazy_penalty_comes_every_so_often_and_weighs_as_much_as_an_eager_one() -> None:
+    plain, _ = d_loss_at(0)
     for every in (1, 8):
-        config = ObjectiveConfig(adversarial="relativistic", r1_gamma=0.3, r2_gamma=0.1, penalty_every=every)
-        phases = {phase.name: phase for phase in config.phases()}
-        assert phases["D_reg"].every == every
-        value, stats = phases["D_reg"].loss(Echo(), LinearCritic(), batch, 0)
+        gammas = {"r1_gamma": 0.3, "r2_gamma": 0.1, "penalty_every": every}
+        value, stats = d_loss_at(0, **gammas)
         # |w|^2 = 1 on both sides: (0.3 / 2 + 0.1 / 2) * every
-        assert value.item() == pytest.approx(0.2 * every, rel=1e-6)
-        assert stats.keys() == {"r1", "r2"}
+        assert (value - plain).item() == pytest.approx(0.2 * every, rel=1e-5)
+        assert (stats["r1"].item(), stats["r2"].item()) == pytest.approx((1.0, 1.0))
+    off, stats = d_loss_at(3, **gammas)
+    assert off.item() == pytest.approx(plain.item())
+    assert "r1" not in stats
 
 
-def test_without_gamma_there_is_no_penalty_phase() -> None:
-    assert [phase.name for phase in ObjectiveConfig().phases()] == ["D", "G"]
+def test_g_learns_through_the_fakes_that_d_saw() -> None:
+    G, D = Echo(), LinearCritic()
+    z = torch.randn(6, 4, requires_grad=True)
+    batch = Batch(0, torch.randn(6, 1, 2, 2), None, z)
+    d_phase, g_phase = ObjectiveConfig(adversarial="relativistic", r1_gamma=0.1).phases()
+    d_phase.loss(G, D, batch)[0].backward()
+    assert z.grad is None
+    assert D.weight.grad is not None
+    painted = batch.fake
+    g_phase.loss(G, D, batch)[0].backward()
+    assert batch.fake is painted
+    assert z.grad is not None and z.grad.abs().sum() > 0
 
 
 def test_n_critic_repeats_d() -> None:
