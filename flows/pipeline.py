@@ -22,9 +22,9 @@ from ganline.integrations import dvc_repo
 
 set_defaults()
 
-from prefect import flow, get_run_logger, task  # noqa: E402 - its settings are read at import
-from prefect.cache_policies import NO_CACHE  # noqa: E402
-from prefect.states import Completed, Failed, State  # noqa: E402
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed, Failed, State
 
 FOLLOW_SECONDS = 5.0
 

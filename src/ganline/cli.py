@@ -14,9 +14,9 @@ from ganline.environment import set_defaults
 
 set_defaults()
 
-import typer  # noqa: E402 - after the defaults that libraries read when they are imported
+import typer
 
-from ganline.errors import ConfigError, GanlineError  # noqa: E402
+from ganline.errors import ConfigError, GanlineError
 
 app = typer.Typer(
     help="From a folder of images to a fast, registered image generator, on one reproducible line.",

@@ -39,7 +39,11 @@ def check_repository():
     here = Path(__file__).resolve().parents[2]
     if (here / ".git").exists():
         return GOOD, f"{here.name} is a git repository", ""
-    return MISSING, f"{here} is no git repository", "git clone the project, or: git init && git add -A && git commit -m start"
+    return (
+        MISSING,
+        f"{here} is no git repository",
+        "git clone the project, or: git init && git add -A && git commit -m start",
+    )
 
 
 def check_disk():

@@ -55,7 +55,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield partial
         with partial.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        partial.replace(path)
         sync_folder(path.parent)
     finally:
         partial.unlink(missing_ok=True)
@@ -92,8 +92,15 @@ def fresh_folder(path: Path) -> Path:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling folder to fill; on success its files are fsynced and it replaces `path`."""
+    """Yield a temporary sibling folder to fill; on success its files are fsynced and it takes the place of `path`.
+
+    Killed between the two renames, the old folder lies beside as `.previous-NAME`; the next call puts it back first.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    previous = path.with_name(f".previous-{path.name}")
+    if previous.exists() and not path.exists():
+        previous.replace(path)
+    shutil.rmtree(previous, ignore_errors=True)
     partial = fresh_folder(path.with_name(f".partial-{path.name}"))
     try:
         yield partial
@@ -102,8 +109,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 with file.open("rb") as handle:
                     os.fsync(handle.fileno())
         if path.exists():
-            shutil.rmtree(path)
-        os.replace(partial, path)
+            path.replace(previous)
+        partial.replace(path)
         sync_folder(path.parent)
+        shutil.rmtree(previous, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -51,31 +51,32 @@ def manifest(config: Config, root: Path) -> None:
 def validate(config: Config, root: Path) -> None:
     """Judge the manifest by the expectations; the report is written whatever the verdict."""
     from ganline.data.manifest import read_manifest
-    from ganline.integrations.expectations import validate as judge
+    from ganline.integrations.expectations import validate_to_folder
 
-    rows = read_manifest(root / MANIFEST / "manifest.parquet")
-    # {} stands for "no previous version": DVC wants the file to be there.
-    previous = read_json(root / PREVIOUS_PROFILE) or None
-    verdict = judge(rows, config.validate_, root / EXPECTATIONS, previous)
-    out = fresh_folder(root / VALIDATE)
-    verdict.quarantined.to_csv(out / "quarantine.csv", index=False)
-    verdict.refused.to_csv(out / "refused.csv", index=False)
-    verdict.raise_if_failed(report=f"{VALIDATE}/report.html")
-    log.info("validate: %s", verdict.message() or "all expectations are met")
+    verdict = validate_to_folder(
+        read_manifest(root / MANIFEST / "manifest.parquet"),
+        config=config.validate_,
+        data=config.data,
+        data_folder=root / DATA,
+        suites=root / EXPECTATIONS,
+        profile=read_json(root / MANIFEST / "profile.json"),
+        previous_profile=read_json(root / PREVIOUS_PROFILE),
+        out=root / VALIDATE,
+    )
+    log.info("validate: %s", verdict.message() or f"all expectations are met; see {VALIDATE}/report.html")
 
 
 def prepare(config: Config, root: Path) -> None:
     """Decode the accepted images into arrays."""
-    import pandas as pd
-
     from ganline.data.manifest import read_manifest
     from ganline.data.prepare import prepare as prepare_arrays
+    from ganline.data.prepare import read_quarantine
 
     counts = prepare_arrays(
         data=config.data,
         config=config.prepare,
         manifest=read_manifest(root / MANIFEST / "manifest.parquet"),
-        quarantined=pd.read_csv(root / VALIDATE / "quarantine.csv")["index"].tolist(),
+        quarantined=read_quarantine(root / VALIDATE / "quarantine.csv"),
         folder=root / DATA,
         out_folder=fresh_folder(root / PREPARE),
     )
@@ -241,7 +242,18 @@ CORE = ("devices.py", "files.py", "images.py", "seeds.py")
 STAGES: Mapping[str, Stage] = {
     "manifest": Stage(manifest, ("data.source", "manifest"), (DATA,), (MANIFEST,), ("data", "files.py")),
     "validate": Stage(
-        validate, ("validate",), (MANIFEST, EXPECTATIONS), (VALIDATE,), ("integrations/expectations.py",)
+        validate,
+        ("data.source", "validate"),
+        (DATA, MANIFEST, EXPECTATIONS),
+        (VALIDATE,),
+        (
+            "data",
+            "integrations/expectations.py",
+            "integrations/expectations_report.py",
+            "integrations/report.html.j2",
+            "files.py",
+            "images.py",
+        ),
     ),
     "prepare": Stage(prepare, ("prepare",), (DATA, MANIFEST, VALIDATE), (PREPARE,), ("data", "files.py")),
     "extractor": Stage(extractor, ("extractor",), (PREPARE,), (EXTRACTOR,), ("data/loader.py", "evaluation", *CORE)),

@@ -27,7 +27,9 @@ def gone(pid: int, *, within: float = 10.0) -> bool:
 def test_a_stage_dies_with_the_process_that_ran_it(through_a_shell) -> None:
     call = f"subprocess.Popen([sys.executable, '-c', {CHILD!r}], stdout=subprocess.PIPE, text=True)"
     if through_a_shell:  # as dvc does; the trailing `true` keeps the shell from being replaced by its command
-        call = f"subprocess.Popen('{sys.executable} -c \"$CHILD\"; true', shell=True, stdout=subprocess.PIPE, text=True)"
+        call = (
+            f"subprocess.Popen('{sys.executable} -c \"$CHILD\"; true', shell=True, stdout=subprocess.PIPE, text=True)"
+        )
     parent_code = f"""
 import psutil, subprocess, sys, time
 child = {call}

@@ -6,10 +6,10 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
+from ganline.devices import pick
 from ganline.models import ModelConfig
 from ganline.models.pixelshuffle import stem_resolution
 from ganline.models.sampling import CHUNK, sample
-from ganline.devices import pick
 from tests.unit.variants import FAMILIES, SIZES, conditioning, image_spec
 
 CASES = [(family, size, conditional) for family in FAMILIES for size in SIZES for conditional in (False, True)]

@@ -22,7 +22,5 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     for name, rows in (("train", slice(0, 400)), ("val", slice(400, 460)), ("test", slice(460, None))):
         np.save(folder / f"{name}_images.npy", images[rows])
         np.save(folder / f"{name}_labels.npy", bunch.target[rows].astype(np.int64))
-    write_json(
-        folder / "dataset.json", {"name": "digits8", "labels": ["0", "1", "2"], "resolution": 16, "channels": 1}
-    )
+    write_json(folder / "dataset.json", {"name": "digits8", "labels": ["0", "1", "2"], "resolution": 16, "channels": 1})
     return Prepared(folder)
