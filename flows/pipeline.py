@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ganline import effects, leash
+from ganline.config import load_config
 from ganline.environment import set_defaults
 from ganline.errors import GanlineError
 from ganline.integrations import dvc_repo
@@ -81,9 +82,12 @@ def following(root: Path, logger: logging.Logger | logging.LoggerAdapter) -> Ite
     done = threading.Event()
 
     def follow() -> None:
+        training, config = None, load_config(root)
         while not done.wait(FOLLOW_SECONDS):
             try:
-                effects.follow_training(root)
+                training = training or effects.begun_training(config, root)
+                if training is not None:
+                    training.follow(tensorboard=config.tracking.tensorboard)
             except GanlineError as error:
                 logger.warning("MLflow cannot follow just now: %s", error)
 

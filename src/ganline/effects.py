@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from ganline.config import PARAMS, Config, load_config
 from ganline.errors import ConfigError, RegistryError
 from ganline.files import read_json, sha256_file, write_bytes, write_json
+from ganline.home import home
 from ganline.integrations import dvc_repo
-from ganline.lineage import collect, home, patch, train_recipe
+from ganline.lineage import collect, patch, train_recipe
 from ganline.stages import (
     DATA,
     MANIFEST,
@@ -109,41 +110,50 @@ def set_param(path: Path, keys: tuple[str, ...], value: str) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def training_folder(config: Config, root: Path) -> Path:
-    """Where the trainer's log is: the work folder, or the stage's out if the result came from DVC's cache."""
+@dataclass(frozen=True)
+class Training:
+    """A training as its followers see it: where it tells, and the MLflow run that it belongs to."""
+
+    folder: Path
+    run_id: str
+    machine: dict[str, Any]
+
+    def follow(self, *, tensorboard: bool) -> None:
+        """Bring MLflow (and TensorBoard, if asked) up to what the trainer has told so far. Cheap if it is nothing."""
+        from ganline.integrations.mlflow_tracking import follow
+
+        follow(self.run_id, self.folder)
+        if tensorboard:
+            from ganline.integrations.tensorboard import follow_tensorboard
+
+            follow_tensorboard(self.folder, self.folder / "tensorboard")
+
+
+def begun_training(config: Config, root: Path) -> Training | None:
+    """The training of the workspace's recipe if it has begun on this machine, else None."""
     work = work_folder(root, train_recipe(config, root / PREPARE))
-    return work if (work / "history.jsonl").exists() else root / TRAIN
+    if not (work / "history.jsonl").exists():
+        return None
+    machine = read_json(work / "machine.json")
+    return Training(work, tracking_run(config, root, machine), machine)
 
 
-def tracking_run(config: Config, root: Path) -> str:
-    """Id of the MLflow run of the training that the workspace's params, data and code describe."""
+def restored_training(config: Config, root: Path) -> Training:
+    """A training whose result came from DVC's cache: its history is an out, its machine is not known."""
+    machine = {"restored": "from the DVC cache"}
+    return Training(root / TRAIN, tracking_run(config, root, machine), machine)
+
+
+def tracking_run(config: Config, root: Path, machine: dict[str, Any]) -> str:
+    """Id of the MLflow run of this recipe on this machine."""
     from ganline.integrations.mlflow_tracking import find_or_start_run
 
     return find_or_start_run(
         train_recipe(config, root / PREPARE),
-        machine_of(config, root),
+        machine,
         name=f"{config.register_.name}-{config.train.model.name}",
         params=config.model_dump(mode="json", by_alias=True),
     )
-
-
-def machine_of(config: Config, root: Path) -> dict[str, Any]:
-    """The machine that the training ran on; unknown where its result came from DVC's cache."""
-    path = work_folder(root, train_recipe(config, root / PREPARE)) / "machine.json"
-    return read_json(path) if path.exists() else {"restored": "from the DVC cache"}
-
-
-def follow_training(root: Path) -> None:
-    """Bring MLflow (and TensorBoard, if asked) up to what the trainer has told so far."""
-    from ganline.integrations.mlflow_tracking import follow
-
-    config = load_config(root)
-    folder = training_folder(config, root)
-    follow(tracking_run(config, root), folder)
-    if config.tracking.tensorboard:
-        from ganline.integrations.tensorboard import follow_tensorboard
-
-        follow_tensorboard(folder, folder / "tensorboard")
 
 
 def register(root: Path) -> Registration:
@@ -155,18 +165,18 @@ def register(root: Path) -> Registration:
     if not (root / MODEL / "model.json").is_file():
         raise RegistryError("there is no artifacts/model to register", remedy="run `dvc repro`, or `make run`")
     metrics = read_json(root / METRICS)
-    follow_training(root)
-    run_id = tracking_run(config, root)
+    training = begun_training(config, root) or restored_training(config, root)
+    training.follow(tensorboard=config.tracking.tensorboard)
     pictures = [root / SAMPLES, root / NEIGHBOURS, root / VALIDATE / "report.html", root / METRICS]
-    finish(run_id, metrics=metrics, artifacts=pictures)
+    finish(training.run_id, metrics=metrics, artifacts=pictures)
     return register_bundle(
         root / MODEL,
         name=config.register_.name,
         floors=config.register_.floors,
         metrics=metrics,
-        lineage=collect(config, root, machine_of(config, root)),
+        lineage=collect(config, root, training.machine),
         replay_files={name: root / name for name in REPLAY_FILES} | {"changes.patch": patch(root).encode()},
-        run_id=run_id,
+        run_id=training.run_id,
     )
 
 

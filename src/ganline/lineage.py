@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,6 @@ from ganline.integrations.mlflow_registry import Lineage
 SNAPSHOT_MESSAGE = "ganline snapshot of a working tree"
 # The rooms that decide the weights: a change in any of them makes saved training state another recipe's.
 TRAINING_ROOMS = ("data/loader.py", "devices.py", "images.py", "losses", "models", "seeds.py", "training")
-
-
-def home(root: Path) -> Path:
-    """Where state outside the outs lives: GANLINE_HOME, or .ganline in the checkout. Absolute."""
-    return Path(os.environ.get("GANLINE_HOME") or root / ".ganline").resolve()
 
 
 def code_hash(rooms: tuple[str, ...] = TRAINING_ROOMS) -> str:

@@ -18,7 +18,8 @@ from filelock import FileLock, Timeout
 from ganline.config import Config
 from ganline.errors import TrainingError
 from ganline.files import fresh_folder, read_json, write_bytes, write_json
-from ganline.lineage import home, train_recipe
+from ganline.home import home
+from ganline.lineage import train_recipe
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,8 @@ from filelock import FileLock, Timeout
 from ganline.config import PARAMS, merge, parse, read_yaml
 from ganline.errors import ConfigError, WorkspaceError
 from ganline.files import write_text
-from ganline.lineage import SNAPSHOT_MESSAGE, home
+from ganline.home import home
+from ganline.lineage import SNAPSHOT_MESSAGE
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "ganline"
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS = [
-    {"errors", "files", "environment", "seeds", "leash", "doctor", "torchvision_shim"},
+    {"errors", "files", "environment", "seeds", "leash", "home", "doctor", "torchvision_shim"},
     {"images", "devices"},
     {"data"},
     {"models"},
@@ -31,7 +31,6 @@ LAYERS = [
     {"cli", "__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
-# Protocol-only exceptions: api and the MLflow model know each other, lazily.
 HEAVY = {"prefect", "mlflow", "dvc", "great_expectations"}
 
 

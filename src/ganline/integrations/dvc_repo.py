@@ -67,7 +67,7 @@ def check_version(root: Path) -> None:
         raise DataError(
             f"data/ has hash {found}, another version than data.dvc records",
             expected=str(recorded or "a data.dvc, which `ganline fetch` makes"),
-            remedy="`git checkout data.dvc` if it was changed by mistake, or `ganline fetch --accept` for a new version",
+            remedy="`git checkout data.dvc` if it was changed by mistake; `ganline fetch --accept` for a new version",
         )
 
 

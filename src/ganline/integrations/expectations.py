@@ -116,6 +116,8 @@ def _run(table: pd.DataFrame, expectations: Sequence[Expectation]) -> dict[str, 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import great_expectations as gx
+
+        logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.ERROR)
         from great_expectations.data_context.types.base import ProgressBarsConfig
         from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
         from great_expectations.expectations.metadata_types import FailureSeverity

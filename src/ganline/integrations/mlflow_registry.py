@@ -17,7 +17,8 @@ from urllib.parse import unquote, urlsplit
 
 from ganline.errors import BundleError, RegistryError
 from ganline.files import sha256_file, sha256_json
-from ganline.integrations.mlflow_store import Store, as_current, home, lock, open_store, store_uri, translated
+from ganline.home import home
+from ganline.integrations.mlflow_store import Store, as_current, lock, open_store, store_uri, translated
 from ganline.integrations.mlflow_versions import Version, find_version, resolve, versions
 from ganline.registry.promotion import FloorsConfig, Verdict, judge_floors
 

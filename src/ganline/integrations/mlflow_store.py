@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from ganline.environment import set_defaults
 from ganline.errors import GanlineError, RegistryError
+from ganline.home import home
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,33 +33,6 @@ SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
-
-
-def home() -> Path:
-    """Folder of everything that ganline keeps beside the outs; absolute."""
-    named = os.environ.get("GANLINE_HOME")
-    return Path(named).expanduser().resolve() if named else checkout() / ".ganline"
-
-
-def checkout(start: Path | None = None) -> Path:
-    """The main checkout around `start` (a git worktree's own main one), else `start` itself."""
-    start = (start or Path.cwd()).resolve()
-    for folder in (start, *start.parents):
-        git = folder / ".git"
-        if git.is_dir():
-            return folder
-        if git.is_file():
-            return main_worktree(git) or folder
-    return start
-
-
-def main_worktree(pointer: Path) -> Path | None:
-    """The checkout that a linked worktree's `.git` file belongs to; None if it is not a linked worktree."""
-    gitdir = Path(pointer.read_text(encoding="utf-8").removeprefix("gitdir:").strip())
-    common = pointer.parent / gitdir / "commondir"
-    if not common.is_file():
-        return None
-    return (common.parent / common.read_text(encoding="utf-8").strip()).resolve().parent
 
 
 def embedded_database() -> Path:

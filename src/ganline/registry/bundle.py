@@ -59,7 +59,7 @@ class Bundle:
     spec: ModelSpec
     hash: str
 
-    def generator(self) -> nn.Module:
+    def generator(self) -> Any:
         """G_ema in evaluation mode, on the CPU. Raises BundleError if the weights are not this architecture's."""
         G = self.spec.build_generator()
         try:

@@ -142,7 +142,7 @@ def judge(state: State, means: dict[str, float], counts: dict[str, int]) -> None
         state.skipped += round(share * counts[name])
         if share > MAX_SKIPPED_SHARE:
             raise TrainingError(
-                f"diverged at {state.nimg / 1000:.1f} kimg: {share:.0%} of the last updates ({name[8:]}) were not finite",
+                f"diverged at {state.nimg / 1000:.1f} kimg: {share:.0%} of {name[8:]}'s last updates were not finite",
                 expected="finite gradients",
                 remedy="lower the learning rates, raise the penalty, or set train.precision: fp32",
             )

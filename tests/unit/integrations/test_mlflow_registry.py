@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import ganline
+from ganline import home as state
 from ganline.errors import BundleError, RegistryError
 from ganline.files import sha256_file
 from ganline.integrations import mlflow_registry, mlflow_store, mlflow_versions
@@ -164,7 +165,7 @@ def test_a_registration_killed_at_any_step_is_finished_by_the_next(make_bundle, 
     assert len(client.get_metric_history(run.info.run_id, "fd_cnn_shapes_1a2b3c4d_n64")) == 1
     assert "# shapes" in client.get_model_version(name, "1").description
     assert client.get_registered_model(name).description
-    shutil.rmtree(mlflow_store.home() / "cache", ignore_errors=True)
+    shutil.rmtree(state.home() / "cache", ignore_errors=True)
     assert ganline.load(f"models:/{name}@champion").sample(1).shape == (1, 1, 8, 8)
 
 
@@ -351,4 +352,4 @@ def test_home_is_that_of_the_main_checkout_even_in_a_worktree(tmp_path, monkeypa
     git("worktree", "add", "-q", str(tmp_path / "tree"))
     for folder in (main, main / "deep", tmp_path / "tree"):
         monkeypatch.chdir(folder)
-        assert mlflow_store.home() == main / ".ganline"
+        assert state.home() == main / ".ganline"

@@ -1,0 +1,124 @@
+"""The line by plain `dvc repro`, without any server: complete, replayable, and closed to changed bytes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.line.project import STAGES, Project, make_project
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = make_project(tmp_path_factory.mktemp("line"))
+    project.must("ganline", "fetch")
+    output = project.must("dvc", "repro")
+    assert project.stages_run(output) == STAGES or sorted(project.stages_run(output)) == sorted(STAGES)
+    return project
+
+
+def test_the_line_ends_in_a_bundle_with_its_measures(project) -> None:
+    metrics = json.loads((project.root / "artifacts/evaluate/metrics.json").read_text())
+    assert metrics["fd"]["name"].startswith("fd_classifier_digits@")
+    assert metrics["fd"]["name"].endswith("_n200")
+    assert len(metrics["fd"]["per_seed"]) == 3
+    assert 0 < metrics["fd"]["floor"] < metrics["fd"]["value"]
+    assert {"model.json", "generator.safetensors", "card.md", "samples.png"} <= {
+        path.name for path in (project.root / "artifacts/model").iterdir()
+    }
+
+
+def test_a_second_repro_runs_nothing(project) -> None:
+    assert project.stages_run(project.must("dvc", "repro")) == []
+
+
+def test_no_out_tells_of_this_machine(project) -> None:
+    words = [str(project.root).encode(), b"/home/", b"/tmp/"]
+    guilty = [(name, word) for name, content in project.outs().items() for word in words if word in content]
+    assert not guilty
+
+
+def test_a_deleted_middle_out_comes_back_without_retraining(project) -> None:
+    before = project.outs()
+    shutil.rmtree(project.root / "artifacts/prepare")
+    assert project.stages_run(project.must("dvc", "repro")) == []
+    assert project.outs() == before
+
+
+def test_changing_evaluation_does_not_retrain(project) -> None:
+    params = project.root / "params.yaml"
+    before = params.read_text()
+    try:
+        project.set_params({"evaluate": {"seeds": [4, 5, 6]}})
+        ran = project.stages_run(project.must("dvc", "repro"))
+        assert ran == ["evaluate", "export"]
+    finally:
+        params.write_text(before)
+        project.must("dvc", "repro")
+
+
+def test_register_is_idempotent_and_the_model_paints(project, tmp_path) -> None:
+    first = project.must("ganline", "register")
+    assert "tiny version 1, alias champion" in first
+    assert "tiny version 1, alias champion" in project.must("ganline", "register")
+    grid = tmp_path / "grid.png"
+    command = ["ganline", "generate", "--model", "models:/tiny@champion", "--n", "9", "--label", "3", "-o", str(grid)]
+    project.must(*command)
+    assert grid.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_wiped_registry_is_made_again_without_retraining(project) -> None:
+    project.must("ganline", "register")
+    shutil.rmtree(project.root / ".ganline" / "mlflow")
+    assert "tiny version 1, alias champion" in project.must("ganline", "register")
+    assert project.stages_run(project.must("dvc", "repro")) == []
+
+
+def flip_a_byte(path: Path) -> bytes:
+    """Damage a raw file without touching the original content elsewhere (DVC may link to its cache)."""
+    content = path.read_bytes()
+    damaged = bytearray(content)
+    damaged[len(damaged) // 2] ^= 1
+    path.unlink()
+    path.write_bytes(damaged)
+    return content
+
+
+def test_a_flipped_raw_byte_is_refused_by_name_and_mended_by_fetch(project) -> None:
+    raw = next(path for path in sorted((project.root / "data").iterdir()) if "images" in path.name)
+    original, version = flip_a_byte(raw), (project.root / "data.dvc").read_text()
+    for command in (["ganline", "verify"], ["dvc", "repro"], ["ganline", "manifest"]):
+        result = project.run(*command)
+        assert result.returncode != 0, command
+        assert raw.name in result.stdout
+        assert "Traceback" not in result.stdout
+    # DVC took the changed bytes for a new version before the first stage could refuse them.
+    (project.root / "data.dvc").write_text(version)
+    project.must("ganline", "fetch")
+    assert raw.read_bytes() == original
+    project.must("ganline", "verify")
+    assert project.stages_run(project.must("dvc", "repro")) == []
+
+
+def test_a_user_s_mistake_is_one_message_and_exit_code_1(project, tmp_path) -> None:
+    for command, words in (
+        (["ganline", "generate", "--model", "models:/nothing@champion", "-o", "x.png"], "nothing"),
+        (["ganline", "generate", "--model", str(tmp_path), "-o", "x.png"], "model.json"),
+        (["ganline", "run", "--preset", "mnits"], "there is no preset 'mnits'"),
+        (["ganline", "run", "--data", "/no/such/folder"], "is not a folder"),
+    ):
+        result = project.run(*command)
+        assert result.returncode == 1, result.stdout
+        assert words in result.stdout
+        assert "Traceback" not in result.stdout
+
+
+def test_outside_a_git_repository_the_word_is_clear(tmp_path) -> None:
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copyfile(Path(__file__).parents[2] / name, tmp_path / name)
+    result = Project(tmp_path).run("ganline", "run")
+    assert result.returncode == 1
+    assert "is not a git repository" in result.stdout
