@@ -88,7 +88,7 @@ def following(root: Path, logger: logging.Logger | logging.LoggerAdapter) -> Ite
                 training = training or effects.begun_training(config, root)
                 if training is not None:
                     training.follow(tensorboard=config.tracking.tensorboard)
-            except GanlineError as error:
+            except Exception as error:  # a store's trouble is told, and never stops or ends a training
                 logger.warning("MLflow cannot follow just now: %s", error)
 
     thread = threading.Thread(target=follow, daemon=True, name="follower")

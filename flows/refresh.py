@@ -17,7 +17,7 @@ from prefect.states import Failed, State
 
 from flows.pipeline import pipeline
 from ganline.errors import GanlineError
-from ganline.workspace import checkout, hold, isolated, preset_overlay
+from ganline.workspace import checkout, hold, isolate, preset_overlay
 
 
 @flow(name="refresh")
@@ -26,9 +26,10 @@ def refresh(preset: str | None = None, accept: bool = True) -> State:
     try:
         base = checkout()
         overlay = preset_overlay(base, preset) if preset else {}
-        workspace = isolated(base, f"refresh-{preset or 'default'}", overlay)
-        os.environ.update(workspace.environment())
+        workspace = base.beside(f"refresh-{preset or 'default'}")
         with hold(workspace):
+            isolate(base, workspace, overlay)
+            os.environ.update(workspace.environment())
             return pipeline(workspace.root, accept=accept, return_state=True)
     except GanlineError as error:
         get_run_logger().error("%s", error)

@@ -24,6 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+INTERRUPTED = 130
 STAGE_NAMES = ("manifest", "validate", "prepare", "extractor", "reference", "train", "evaluate", "export")
 
 
@@ -43,26 +44,23 @@ def options(
 def main() -> NoReturn:
     """Run a command. A GanlineError becomes one message and exit code 1; anything else is our bug and shows."""
     try:
-        app(standalone_mode=False)
-        code = 0
+        result = app(standalone_mode=False)  # what typer.Exit and Ctrl-C were turned into
+        code = result if isinstance(result, int) else 0
     except GanlineError as error:
         if os.environ.get("GANLINE_DEBUG"):
             raise
         print(f"error: {error}", file=sys.stderr)
         code = 1
-    except typer.Exit as stop:
-        code = stop.exit_code
-    except typer.Abort:
-        code = 130
-    except KeyboardInterrupt:
-        print("stopped; run the same command again to go on where it was", file=sys.stderr)
-        code = 130
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
     except Exception as error:  # click's own usage errors know how to show themselves
         show = getattr(error, "show", None)
         if show is None:
             raise
         show()
         code = getattr(error, "exit_code", 2)
+    if code == INTERRUPTED:
+        print("stopped; run the same command again to go on where it was", file=sys.stderr)
     sys.exit(code)
 
 
@@ -71,11 +69,12 @@ def stage_command(name: str) -> None:
 
     def command() -> None:
         from ganline import leash
+
+        leash.die_with_owners()  # before the imports that take seconds
         from ganline.config import load_config
         from ganline.stages import STAGES
         from ganline.workspace import checkout
 
-        leash.die_with_owners()
         root = checkout().root
         STAGES[name].run(load_config(root), root)
 
@@ -133,8 +132,7 @@ def run(
     if res and not data:
         raise ConfigError("--res was given without --data", remedy="set prepare.resolution in params.yaml or a preset")
     base = checkout()
-    workspace = line.choose(base, preset=preset, data=data, resolution=res)
-    line.run(workspace, accept=accept)
+    line.run(base, line.choose(base, preset=preset, data=data, resolution=res), accept=accept)
 
 
 @app.command(rich_help_panel="Models")

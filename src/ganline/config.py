@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ganline.data.config import DataConfig, ManifestConfig, PrepareConfig, ValidateConfig
 from ganline.errors import ConfigError
 from ganline.evaluation.config import EvaluateConfig, ExtractorConfig, ReferenceConfig
+from ganline.models.pixelshuffle import stem_resolution
 from ganline.registry.promotion import FloorsConfig
 from ganline.training.config import TrainConfig
 
@@ -56,6 +57,12 @@ class Config(BaseModel):
         return self
 
 
+def check_resolution(config: Config) -> None:
+    """Refuse a resolution that the model cannot paint before anything runs. Raises ConfigError."""
+    if config.train.model.name == "pixelshuffle":
+        stem_resolution(config.prepare.resolution)
+
+
 def merge(base: Any, overlay: Any) -> Any:
     """Overlay wins. Mappings merge key by key, except variants: a mapping with another `name` replaces the base's."""
     if not isinstance(base, dict) or not isinstance(overlay, dict):
@@ -89,12 +96,14 @@ def load_config(root: Path) -> Config:
 def parse(content: dict[str, Any], *, source: str) -> Config:
     """A merged mapping as Config."""
     try:
-        return Config.model_validate(content)
+        config = Config.model_validate(content)
     except ValidationError as error:
         raise ConfigError(
             f"{source} is not valid:\n" + "\n".join(f"    {line}" for line in explain(error)),
             remedy=f"correct {source}; docs/configuration.md lists every key",
         ) from error
+    check_resolution(config)
+    return config
 
 
 def explain(error: ValidationError) -> list[str]:

@@ -5,6 +5,7 @@ DVC would restore such a step from its run cache without doing it; so the CLI an
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,8 @@ def fetch(root: Path, *, accept: bool = False) -> None:
     from ganline.data.fetching import fetch as fetch_data
 
     config = load_config(root)
+    if config.tracking.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError("tracking.tensorboard is set, but it is not installed", remedy="make test installs it")
     report = fetch_data(config.data, root / DATA, accept=accept)
     log.info("%s", report)
     before = dvc_repo.data_version(root)
@@ -56,6 +59,13 @@ def fetch(root: Path, *, accept: bool = False) -> None:
     if dvc_repo.record_version(root, accept=accept):
         log.info("data version %s recorded in data.dvc", dvc_repo.data_version(root))
     pin_init_from(config, root)
+
+
+def source_is_unchanged(root: Path) -> bool:
+    """Whether the source has now what data/ holds: a folder of images may have changed, published files cannot."""
+    from ganline.data.checksums import read_sums
+
+    return load_config(root).data.source.plan().files == read_sums(root / DATA)
 
 
 def verify(root: Path) -> None:
@@ -191,12 +201,14 @@ class Standing:
 
 def standing(root: Path) -> Standing | None:
     """The registered version of the workspace's bundle if nothing at all is left to do, else None. Fast, no server."""
+    from ganline.integrations.mlflow_registry import JUDGED_TAG, alias_of, judgement
     from ganline.integrations.mlflow_versions import find_version
 
     bundle, config = root / MODEL / "model.json", load_config(root)
     if not bundle.is_file() or not dvc_repo.is_current(root):
         return None
     version = find_version(config.register_.name, sha256_file(bundle))
-    if version is None or "ganline.judged" not in version.tags:
+    judged = judgement(read_json(root / METRICS), config.register_.floors)
+    if version is None or version.tags.get(JUDGED_TAG) != judged:
         return None
-    return Standing(version.name, version.version, next(iter(version.aliases), None))
+    return Standing(version.name, version.version, alias_of(version))

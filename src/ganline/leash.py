@@ -11,7 +11,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import psutil
 
@@ -60,7 +61,18 @@ def watch(owners: Sequence[psutil.Process]) -> None:
     """Poll; `is_running` compares creation times, so that a reused pid is not taken for the owner."""
     while all(alive(owner) for owner in owners):
         time.sleep(POLL_SECONDS)
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            child.kill()
     os._exit(128 + signal.SIGKILL)
+
+
+def kill_owned(owner: Mapping[str, str]) -> None:
+    """Kill every process, however far from here by now, that was started with this owner in its environment."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.pid != os.getpid() and process.environ().get(OWNER) == owner[OWNER]:
+                process.kill()
 
 
 def alive(process: psutil.Process) -> bool:

@@ -8,32 +8,37 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from ganline import effects, leash
 from ganline.config import load_config
-from ganline.errors import GanlineError, GateError
+from ganline.errors import GanlineError, GateError, WorkspaceError
 from ganline.files import read_json
 from ganline.registry.card import metric_rows
 from ganline.stages import METRICS, MODEL, NEIGHBOURS, SAMPLES, VALIDATE
-from ganline.workspace import Workspace, folder_overlay, hold, isolated, preset_overlay
+from ganline.workspace import Workspace, folder_overlay, hold, isolate, preset_overlay
 
 log = logging.getLogger(__name__)
 
 
-def choose(base: Workspace, *, preset: str | None, data: Path | None, resolution: int | None) -> Workspace:
-    """The checkout itself, or an isolated workspace for a preset or a folder of images."""
+Overlay = tuple[str, dict[str, Any]]
+
+
+def choose(base: Workspace, *, preset: str | None, data: Path | None, resolution: int | None) -> Overlay | None:
+    """Name and overlay of the isolated workspace for a preset or a folder of images; None for the checkout itself."""
     if preset:
-        return isolated(base, preset, preset_overlay(base, preset))
-    if data:
-        return isolated(base, *folder_overlay(base, data, resolution))
-    return base
+        return preset, preset_overlay(base, preset)
+    return folder_overlay(base, data, resolution) if data else None
 
 
-def run(workspace: Workspace, *, accept: bool) -> None:
-    """Run the line in a workspace, or say that nothing changed. Raises GateError if the flow fails."""
-    os.environ |= workspace.environment()
+def run(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:
+    """Run the line, or say that nothing changed. Raises GateError if the flow fails."""
     started = time.monotonic()
+    workspace = base.beside(overlay[0]) if overlay else base
     with hold(workspace):
+        if overlay:
+            isolate(base, workspace, overlay[1])
+        os.environ |= workspace.environment()
         standing = None if accept else unchanged(workspace.root)
         if standing is None:
             code = run_flow(workspace, accept=accept)
@@ -41,7 +46,9 @@ def run(workspace: Workspace, *, accept: bool) -> None:
                 raise GateError("the line stopped: the step that failed says above why", remedy="mend it and run again")
             standing = effects.standing(workspace.root)
             if standing is None:
-                raise GateError("the flow ended, but its result is not what dvc.lock and the registry say")
+                raise WorkspaceError(
+                    "the flow ended, but files it depends on changed meanwhile", remedy="run the same command again"
+                )
         else:
             print(f"nothing changed since the last run (checked in {time.monotonic() - started:.1f} s)")
         tell(workspace, standing)
@@ -53,7 +60,7 @@ def unchanged(root: Path) -> effects.Standing | None:
         return None
     try:
         effects.verify(root)
-        return effects.standing(root)
+        return effects.standing(root) if effects.source_is_unchanged(root) else None
     except GanlineError as error:
         log.info("%s", error)
         return None
@@ -62,9 +69,13 @@ def unchanged(root: Path) -> effects.Standing | None:
 def run_flow(workspace: Workspace, *, accept: bool) -> int:
     """flows/pipeline.py in a process of its own, on an ephemeral Prefect server."""
     command = [sys.executable, str(workspace.root / "flows" / "pipeline.py"), *(["--accept"] if accept else [])]
-    env = workspace.environment() | leash.own()
+    owner = leash.own()
+    env = workspace.environment() | owner
     env.setdefault("PREFECT_HOME", str(workspace.home / "prefect"))
-    return subprocess.call(command, cwd=workspace.root, env=env)
+    try:
+        return subprocess.call(command, cwd=workspace.root, env=env)
+    finally:
+        leash.kill_owned(owner)  # a flow that was killed leaves its ephemeral server behind
 
 
 def tell(workspace: Workspace, standing: effects.Standing) -> None:

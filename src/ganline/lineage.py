@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +38,10 @@ def train_recipe(config: Config, prepared: Path) -> str:
     return sha256_json([section, sha256_tree(prepared), code_hash()])
 
 
-def git(root: Path, *arguments: str) -> str:
+def git(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
     """Standard output of a git command; empty where git cannot answer."""
-    result = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
+    command = ["git", "-C", str(root), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, errors="replace", env=env, check=False)
     return result.stdout if result.returncode == 0 else ""
 
 
@@ -49,7 +54,20 @@ def base_commit(root: Path) -> str:
 def patch(root: Path) -> str:
     """What the working tree changes on its base commit, as `git apply` takes it. What DVC writes travels apart."""
     commit = base_commit(root)
-    return git(root, "diff", "--binary", commit, "--", ".", ":!dvc.lock", ":!data.dvc") if commit else ""
+    if not commit:
+        return ""
+    with temporary_index() as env:  # files that git does not know yet belong to the patch, and its index is not ours
+        git(root, "read-tree", commit, env=env)
+        git(root, "add", "--all", env=env)
+        apart = (":(exclude)dvc.lock", ":(exclude)data.dvc", ":(exclude)expectations/previous.json")
+        return git(root, "diff", "--cached", "--binary", commit, "--", ".", *apart, env=env)
+
+
+@contextmanager
+def temporary_index() -> Iterator[dict[str, str]]:
+    """Environment in which git works on an index of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield os.environ | {"GIT_INDEX_FILE": str(Path(folder) / "index")}
 
 
 def collect(config: Config, root: Path, machine: dict[str, Any]) -> Lineage:

@@ -70,14 +70,17 @@ def validate(config: Config, root: Path) -> None:
 def prepare(config: Config, root: Path) -> None:
     """Decode the accepted images into arrays."""
     from ganline.data.manifest import read_manifest
+    from ganline.data.prepare import check_usable, read_quarantine
     from ganline.data.prepare import prepare as prepare_arrays
-    from ganline.data.prepare import read_quarantine
 
+    rows = read_manifest(root / MANIFEST / "manifest.parquet")
+    quarantined = read_quarantine(root / VALIDATE / "quarantine.csv")
+    check_usable(rows, quarantined)
     counts = prepare_arrays(
         data=config.data,
         config=config.prepare,
-        manifest=read_manifest(root / MANIFEST / "manifest.parquet"),
-        quarantined=read_quarantine(root / VALIDATE / "quarantine.csv"),
+        manifest=rows,
+        quarantined=quarantined,
         folder=root / DATA,
         out_folder=fresh_folder(root / PREPARE),
     )
@@ -100,16 +103,18 @@ def reference(config: Config, root: Path) -> None:
     from ganline.data.loader import Prepared
     from ganline.devices import make_exact, pick
     from ganline.evaluation.extractor import Extractor
+    from ganline.evaluation.measure import random_rows
 
     make_exact()
     prepared = Prepared(root / PREPARE)
     extract = Extractor.load(root / EXTRACTOR, pick())
     split, train_split = prepared.split(config.reference.split), prepared.split("train")
     n = min(config.reference.n, len(split), len(train_split))
-    features = extract.split_features(split, n)
+    chosen = {name: random_rows(len(part), n, name) for name, part in (("reference", split), ("floor", train_split))}
     fresh_folder(root / REFERENCE)
-    np.save(root / REFERENCE / "reference.npy", features)
-    np.save(root / REFERENCE / "train.npy", extract.split_features(train_split, len(train_split)))
+    np.save(root / REFERENCE / "reference.npy", extract.split_features(split)[chosen["reference"]])
+    np.save(root / REFERENCE / "train.npy", extract.split_features(train_split))
+    np.save(root / REFERENCE / "floor_rows.npy", chosen["floor"])
     meta = {"extractor": extract.name, "split": config.reference.split, "n": n, "num_train": len(train_split)}
     write_json(root / REFERENCE / "reference.json", meta)
     log.info("reference: %s", meta)
@@ -204,7 +209,8 @@ def evaluate(config: Config, root: Path) -> None:
     prepared, extract = Prepared(root / PREPARE), Extractor.load(root / EXTRACTOR, compute)
     folder = root / REFERENCE
     meta = read_json(folder / "reference.json")
-    real = Reference(meta["split"], np.load(folder / "reference.npy"), np.load(folder / "train.npy"))
+    arrays = (np.load(folder / f"{name}.npy") for name in ("reference", "train", "floor_rows"))
+    real = Reference(meta["split"], *arrays)
     bundle = open_bundle(root / TRAIN)
     G, num_classes = compute.place(bundle.generator()), bundle.spec.conditioning.num_classes
     shared: dict[str, Any] = {"num_classes": num_classes, "compute": compute}
@@ -256,7 +262,7 @@ STAGES: Mapping[str, Stage] = {
             "images.py",
         ),
     ),
-    "prepare": Stage(prepare, ("prepare",), (DATA, MANIFEST, VALIDATE), (PREPARE,), ("data", "files.py")),
+    "prepare": Stage(prepare, ("data.source", "prepare"), (DATA, MANIFEST, VALIDATE), (PREPARE,), ("data", "files.py")),
     "extractor": Stage(extractor, ("extractor",), (PREPARE,), (EXTRACTOR,), ("data/loader.py", "evaluation", *CORE)),
     "reference": Stage(
         reference, ("reference",), (PREPARE, EXTRACTOR), (REFERENCE,), ("data/loader.py", "evaluation", *CORE)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,12 +21,14 @@ from ganline.config import PARAMS, merge, parse, read_yaml
 from ganline.errors import ConfigError, WorkspaceError
 from ganline.files import write_text
 from ganline.home import home
-from ganline.lineage import SNAPSHOT_MESSAGE
+from ganline.lineage import SNAPSHOT_MESSAGE, temporary_index
 
 log = logging.getLogger(__name__)
 
 # What a workspace makes for itself and keeps when its code is refreshed from the checkout.
-OWN_FILES = ("data.dvc", "dvc.lock", "expectations/previous.json")
+PREVIOUS = "expectations/previous.json"
+OWN_FILES = ("data.dvc", "dvc.lock", PREVIOUS)
+NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_-]*")
 NOBODY = ("-c", "user.name=ganline", "-c", "user.email=ganline@localhost")
 
 
@@ -37,6 +39,10 @@ class Workspace:
     root: Path
     home: Path
     name: str = "checkout"
+
+    def beside(self, name: str) -> Workspace:
+        """The isolated workspace of this name; `isolate` makes it."""
+        return Workspace(self.home / "ws" / name, self.home, name)
 
     def environment(self) -> dict[str, str]:
         """Environment of every process that works here: its own code first, the shared state, this venv's tools."""
@@ -81,41 +87,53 @@ def checkout(start: Path | None = None) -> Workspace:
     return Workspace(folder, home(folder))
 
 
-def isolated(base: Workspace, name: str, overlay: Mapping[str, Any]) -> Workspace:
-    """A worktree with the checkout's present code, params.yaml merged with `overlay`, its own data and dvc.lock."""
-    root = base.home / "ws" / name
+def isolate(base: Workspace, workspace: Workspace, overlay: Mapping[str, Any]) -> None:
+    """Bring a held workspace up to the checkout's present code, and params.yaml merged with `overlay`.
+
+    Its own data version and dvc.lock are not part of the snapshot: git never touches them.
+    """
+    root = workspace.root
     content = merge(read_yaml(base.root / PARAMS), dict(overlay))
-    parse(content, source=f"{PARAMS} with {name}")
-    snapshot = take_snapshot(base.root)
+    parse(content, source=f"{PARAMS} with {workspace.name}")
     git(base.root, "worktree", "prune")
-    if (root / ".git").exists():
-        kept = {file: (root / file).read_bytes() for file in OWN_FILES if (root / file).exists()}
-        git(root, "checkout", "--detach", "--force", snapshot)
+    if (root / ".git").is_file():
+        keep_pin(read_yaml(root / PARAMS) if (root / PARAMS).exists() else {}, content)
+        Path(git(root, "rev-parse", "--git-path", "index.lock")).unlink(missing_ok=True)  # of a killed git
+        git(root, "checkout", "--detach", "--force", take_snapshot(base.root, content))
     else:
         if root.exists():
             shutil.rmtree(root)
         root.parent.mkdir(parents=True, exist_ok=True)
-        git(base.root, "worktree", "add", "--detach", "--force", str(root), snapshot)
-        kept = {"expectations/previous.json": b"{}\n"}
-    for file in OWN_FILES:
-        (root / file).unlink(missing_ok=True)
-        if file in kept:
-            (root / file).write_bytes(kept[file])
+        # Twice: also over a worktree whose making was cut short.
+        git(
+            base.root, "worktree", "add", "--force", "--force", "--detach", str(root), take_snapshot(base.root, content)
+        )
+    if not (root / PREVIOUS).exists():
+        write_text(root / PREVIOUS, "{}\n")
     write_text(root / PARAMS, yaml.safe_dump(content, sort_keys=False))
     share_cache(base.root, root)
-    return Workspace(root, base.home, name)
 
 
-def take_snapshot(root: Path) -> str:
-    """A commit of the working tree as it is (ignored files left out), without touching index, HEAD or branches."""
+def keep_pin(old: Mapping[str, Any], new: dict[str, Any]) -> None:
+    """Carry over the bundle that an earlier fetch pinned for the same `train.init_from.model`."""
+    before, now = ((params.get("train") or {}).get("init_from") or {} for params in (old, new))
+    if now and now.get("bundle") is None and before.get("model") == now.get("model"):
+        now["bundle"] = before.get("bundle")
+
+
+def take_snapshot(root: Path, params: Mapping[str, Any]) -> str:
+    """A commit of the working tree as it is, without touching index, HEAD or branches.
+
+    Ignored files, the checkout's own data version and the source folder of pictures (should it lie here) stay out.
+    """
     head = git(root, "rev-parse", "--verify", "HEAD")
-    with tempfile.TemporaryDirectory() as folder:
-        env = os.environ | {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+    pictures = Path(str(params["data"]["source"].get("path") or root.parent))
+    outside = [f":(exclude){pictures.relative_to(root)}"] if pictures != root and pictures.is_relative_to(root) else []
+    with temporary_index() as env:
         git(root, "read-tree", "HEAD", env=env)
-        git(root, "add", "--all", env=env)
+        git(root, "add", "--all", "--", ".", *outside, env=env)
+        git(root, "rm", "--cached", "--quiet", "--ignore-unmatch", "--", *OWN_FILES, env=env)
         tree = git(root, "write-tree", env=env)
-    if tree == git(root, "rev-parse", "HEAD^{tree}"):
-        return head
     return git(root, "commit-tree", tree, "-p", head, "-m", SNAPSHOT_MESSAGE)
 
 
@@ -140,15 +158,30 @@ def hold(workspace: Workspace) -> Iterator[None]:
     try:
         for stale in ("tmp/rwlock", "tmp/lock"):
             (workspace.root / ".dvc" / stale).unlink(missing_ok=True)
+        for name in ("data.dvc", "dvc.lock"):
+            drop_if_torn(workspace.root / name)
         yield
     finally:
         lock.release()
 
 
+def drop_if_torn(path: Path) -> None:
+    """DVC rewrites its files in place: one that a kill cut short is removed, and made again from what it describes."""
+    try:
+        whole = isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict)
+    except FileNotFoundError:
+        return
+    except (yaml.YAMLError, UnicodeDecodeError):
+        whole = False
+    if not whole:
+        log.warning("%s was cut short by a kill: it is made again", path.name)
+        path.unlink()
+
+
 def preset_overlay(base: Workspace, name: str) -> dict[str, Any]:
     """presets/NAME.yaml. Raises ConfigError naming those that exist."""
     path = base.root / "presets" / f"{name}.yaml"
-    if not path.is_file():
+    if not NAME.fullmatch(name) or not path.is_file():
         known = sorted(file.stem for file in (base.root / "presets").glob("*.yaml"))
         raise ConfigError(f"there is no preset {name!r}", expected="one of " + ", ".join(known))
     return read_yaml(path)
@@ -161,6 +194,9 @@ def folder_overlay(base: Workspace, data: Path, resolution: int | None) -> tuple
         raise ConfigError(f"DATA={data} is not a folder", expected="a folder of PNG, JPEG or WebP images")
     overlay = preset_overlay(base, "folder")
     side = resolution or overlay["prepare"]["resolution"]
-    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in data.name.lower()).strip("-") or "images"
+    name = (
+        "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in data.name.lower()).strip("-")
+        or "images"
+    )
     found = {"data": {"source": {"name": "folder", "path": str(data)}}, "prepare": {"resolution": side}}
     return f"folder-{name}-{side}", merge(overlay, found | {"register": {"name": f"ganline-{name}"}})

@@ -95,10 +95,11 @@ def test_a_flipped_raw_byte_is_refused_by_name_and_mended_by_fetch(project) -> N
         assert result.returncode != 0, command
         assert raw.name in result.stdout
         assert "Traceback" not in result.stdout
-    # DVC took the changed bytes for a new version before the first stage could refuse them.
-    (project.root / "data.dvc").write_text(version)
+    # DVC takes the changed bytes for a new version before the first stage can refuse them: fetch puts both back.
+    assert (project.root / "data.dvc").read_text() != version
     project.must("ganline", "fetch")
     assert raw.read_bytes() == original
+    assert (project.root / "data.dvc").read_text() == version
     project.must("ganline", "verify")
     assert project.stages_run(project.must("dvc", "repro")) == []
 
@@ -109,6 +110,7 @@ def test_a_user_s_mistake_is_one_message_and_exit_code_1(project, tmp_path) -> N
         (["ganline", "generate", "--model", str(tmp_path), "-o", "x.png"], "model.json"),
         (["ganline", "run", "--preset", "mnits"], "there is no preset 'mnits'"),
         (["ganline", "run", "--data", "/no/such/folder"], "is not a folder"),
+        (["ganline", "run", "--data", str(tmp_path), "--res", "63"], "cannot paint 63 px"),
     ):
         result = project.run(*command)
         assert result.returncode == 1, result.stdout

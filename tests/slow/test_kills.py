@@ -20,6 +20,8 @@ pytestmark = pytest.mark.slow
 MOMENTS = ["fetch", "Running stage 'manifest'", "Running stage 'prepare'", "training starts", "kimg", "kimg"]
 MOMENTS += ["Running stage 'evaluate'", "Running stage 'export'", "export: ran", "Validating input example"]
 
+LONGER = {"train": {"total_kimg": 8, "tick_kimg": 0.32}}
+
 
 def kill_when(project: Project, words: str, log: Path, *, delay: float, within: float = 240.0) -> bool:
     """Run the line, kill its whole process group `delay` seconds after `words` shows. False if it ended before."""
@@ -55,14 +57,15 @@ def stragglers(project: Project) -> list[str]:
 
 
 def test_ten_kills_end_in_the_same_bits_one_run_and_no_process_left(tmp_path) -> None:
-    undisturbed = make_project(tmp_path / "calm")
+    undisturbed = make_project(tmp_path / "calm", LONGER)
     undisturbed.must("ganline", "run")
-    project = make_project(tmp_path / "killed")
-    rng = random.Random(7)
+    project = make_project(tmp_path / "killed", LONGER)
+    rng, kills = random.Random(7), 0
     for number, words in enumerate(MOMENTS):
-        kill_when(project, words, tmp_path / f"{number}.log", delay=rng.uniform(0.0, 1.0))
+        kills += kill_when(project, words, tmp_path / f"{number}.log", delay=rng.uniform(0.0, 0.7))
         time.sleep(2.0)
         assert stragglers(project) == [], f"after kill {number} at {words!r}"
+    assert kills == len(MOMENTS)
     output = project.must("ganline", "run")
     assert "tiny version 1, alias champion" in output
     mine, theirs = project.outs(), undisturbed.outs()

@@ -56,3 +56,37 @@ def test_a_named_owner_that_is_already_gone_ends_the_child_at_once() -> None:
         [sys.executable, "-c", CHILD], env=os.environ | {"GANLINE_OWNER": owner}, timeout=20, check=False
     )
     assert child.returncode == 128 + signal.SIGKILL
+
+
+def test_a_leashed_process_takes_its_own_children_along() -> None:
+    """Prefect's ephemeral server is such a child: it would survive a flow that is killed."""
+    grandchild = "import time; time.sleep(60)"
+    child = (
+        "import subprocess, sys, time; from ganline import leash; leash.die_with_owners();"
+        f"p = subprocess.Popen([sys.executable, '-c', {grandchild!r}]); print(p.pid, flush=True); time.sleep(60)"
+    )
+    parent_code = f"""
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, '-c', {child!r}], stdout=subprocess.PIPE, text=True)
+print(child.stdout.readline(), flush=True)
+time.sleep(60)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", parent_code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    assert gone(pid)
+
+
+def test_what_an_owner_started_is_found_and_killed_however_far_away() -> None:
+    from ganline.leash import kill_owned
+
+    owner = {"GANLINE_OWNER": "123456:1.00"}
+    far = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env=os.environ | owner)
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    kill_owned(owner)
+    assert far.wait(timeout=10) == -signal.SIGKILL
+    assert other.poll() is None
+    other.kill()
+    other.wait()

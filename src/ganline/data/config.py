@@ -48,5 +48,5 @@ class PrepareConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    resolution: int = Field(ge=4, le=2048)
+    resolution: int = Field(ge=8, le=2048)
     channels: Literal[1, 3]

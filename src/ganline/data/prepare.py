@@ -23,6 +23,7 @@ from ganline.errors import DataError
 from ganline.files import atomic_path, write_json
 
 SPLITS = ("train", "val", "test")
+LEAST = {"train": 2, "val": 1, "test": 2}
 
 
 def prepare(
@@ -76,6 +77,26 @@ def prepare(
     }
     write_json(out_folder / "dataset.json", summary)
     return counts
+
+
+def check_usable(manifest: pd.DataFrame, quarantined: Collection[int]) -> None:
+    """Raise DataError where training or measuring could not work: a split too small, or only some images labelled."""
+    kept = manifest[~manifest["index"].isin(list(quarantined))]
+    counts = {split: int((kept["split"] == split).sum()) for split in SPLITS}
+    if small := [f"{split} {counts[split]}" for split, least in LEAST.items() if counts[split] < least]:
+        raise DataError(
+            f"too few images in a split: {', '.join(small)} of {len(kept)}",
+            expected="at least " + ", ".join(f"{least} in {split}" for split, least in LEAST.items()),
+            remedy="add images, or raise manifest.validation_share and manifest.test_share",
+        )
+    unlabelled = kept[kept["label"].isna()]
+    if 0 < len(unlabelled) < len(kept):
+        first = ", ".join(unlabelled["file"].astype(str).head(3))
+        raise DataError(
+            f"{len(unlabelled)} of {len(kept)} images have no label ({first} …)",
+            expected="a label for every image (all in sub-folders), or for none",
+            remedy="move them into sub-folders",
+        )
 
 
 def read_quarantine(path: Path) -> list[int]:

@@ -26,7 +26,7 @@ class ExtractorConfig(BaseModel):
 
 
 class ReferenceConfig(BaseModel):
-    """Real statistics: the first `n` images of the split in a fixed order."""
+    """Real statistics: `n` images of the split, drawn in a fixed random order."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     split: Literal["test", "val"] = "test"

@@ -78,10 +78,9 @@ class Extractor:
         logits, features = self.net(to_network(images.to(self.compute.device)).contiguous())
         return features.float().cpu().numpy(), logits.float().cpu().numpy()
 
-    def split_features(self, split: Split, n: int) -> np.ndarray:
-        """Features of the first n images of a split, float32 [n, F]."""
-        n = min(n, len(split))
-        return np.concatenate([self(rows_as_tensor(split, i, min(i + 256, n)))[0] for i in range(0, n, 256)])
+    def split_features(self, split: Split) -> np.ndarray:
+        """Features of all images of a split, in their order, float32 [N, F]."""
+        return np.concatenate([self(rows_as_tensor(split, i, i + 256))[0] for i in range(0, len(split), 256)])
 
 
 def identity(state: dict[str, torch.Tensor]) -> str:

@@ -13,7 +13,7 @@ from ganline.devices import Compute
 from ganline.errors import ConfigError
 from ganline.evaluation.config import InceptionConfig
 from ganline.evaluation.frechet import fit_gaussian, frechet_distance
-from ganline.evaluation.measure import count_name, spread
+from ganline.evaluation.measure import count_name, random_rows, spread
 from ganline.files import sha256_file
 from ganline.models.sampling import sample
 from ganline.models.spec import GeneratorCall
@@ -43,7 +43,7 @@ def inception_record(
     num_classes: int,
     compute: Compute,
 ) -> dict[str, Any]:
-    """FID of each seed against the first n images of a split. Unpublished weights show in the name."""
+    """FID of each seed against n images of a split. Unpublished weights show in the name."""
     path = check_weights(config)
     from ganline.torchvision_shim import ensure_torchvision
 
@@ -58,8 +58,8 @@ def inception_record(
         colour = images.to(compute.device).expand(-1, 3, -1, -1)
         return net(colour)[0].float().cpu().numpy()
 
-    real = np.concatenate([features(rows_as_tensor(split, i, min(i + 64, n))) for i in range(0, n, 64)])
-    target = fit_gaussian(real)
+    everything = np.concatenate([features(rows_as_tensor(split, i, i + 64)) for i in range(0, len(split), 64)])
+    target = fit_gaussian(everything[random_rows(len(split), n, "reference")])
     per_seed = {}
     for seed in seeds:
         batches = sample(G, n=n, seed=seed, num_classes=num_classes, compute=compute)

@@ -18,15 +18,21 @@ from ganline.evaluation.extractor import Extractor
 from ganline.evaluation.frechet import Gaussian, fit_gaussian, frechet_distance
 from ganline.models.sampling import sample
 from ganline.models.spec import GeneratorCall
+from ganline.seeds import generator
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Real features [N, F] of the reference split, and as many of the training split for floor and neighbours."""
+    """Real features: of the reference split [N, F], and of the whole training split [M, F] for floor and neighbours.
+
+    `floor_rows` [N] are the training images that stand for a perfect generator, drawn at random: stored images are
+    often sorted by class.
+    """
 
     split: str
     features: np.ndarray
     train_features: np.ndarray
+    floor_rows: np.ndarray
 
     @property
     def n(self) -> int:
@@ -34,7 +40,7 @@ class Reference:
 
     def floor(self) -> float:
         """Distance of real training images to the reference at the same N: what a perfect generator scores."""
-        return frechet_distance(fit_gaussian(self.train_features[: self.n]), fit_gaussian(self.features))
+        return frechet_distance(fit_gaussian(self.train_features[self.floor_rows]), fit_gaussian(self.features))
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,11 @@ def fake_features(
         if labels is not None:
             asked.append(labels.cpu().numpy())
     return Fakes(np.concatenate(features), np.concatenate(logits), np.concatenate(asked) if asked else None)
+
+
+def random_rows(size: int, n: int, stream: str) -> np.ndarray:
+    """n different rows of `size`, in a fixed random order: int64 [n]."""
+    return torch.randperm(size, generator=generator(0, stream))[:n].numpy()
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:

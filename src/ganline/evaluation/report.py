@@ -47,6 +47,12 @@ def measure(
     for seed in config.seeds:
         fakes[seed] = fake_features(G, extract, n=real.n, seed=seed, num_classes=num_classes, compute=compute)
         log.info("evaluate: seed %d, %d images", seed, real.n)
+    if real.n <= real.features.shape[1]:
+        log.warning(
+            "evaluate: N = %d is not above the extractor's %d features: distances this small in N are rough",
+            real.n,
+            real.features.shape[1],
+        )
     target = fit_gaussian(real.features)
     metrics: dict[str, Any] = {
         "dataset": prepared.name,

@@ -24,6 +24,7 @@ from ganline.registry.promotion import FloorsConfig, Verdict, judge_floors
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 BUNDLE_TAG, JUDGED_TAG, FLOORS_TAG = "ganline.bundle", "ganline.judged", "ganline.floors"
+HASH = re.compile("[0-9a-f]{64}")
 MODEL_URI = re.compile(r"models:/(?P<name>[^/@:]+)(?P<wanted>@[^/@]+|/\d+)")
 
 
@@ -76,7 +77,7 @@ def register(
     version gets a run of its own. Raises BundleError if the bundle is damaged, RegistryError if the store fails.
     """
     bundle_hash, verdict = bundle_name(bundle_folder), judge_floors(metrics, floors)
-    judged = sha256_json({"metrics": metrics, "floors": floors.model_dump()})[:16]
+    judged = judgement(metrics, floors)
     if known := complete(name, bundle_hash, judged):
         return registration(known, verdict, created=False)
     with lock("register"), translated(store_uri()):
@@ -115,9 +116,18 @@ def complete(name: str, bundle_hash: str, judged: str) -> Version | None:
     return version if version is not None and version.tags.get(JUDGED_TAG) == judged else None
 
 
+def judgement(metrics: Mapping[str, Any], floors: FloorsConfig) -> str:
+    """What a version was judged by, as the tag JUDGED_TAG holds it: other floors ask for another judgement."""
+    return sha256_json({"metrics": metrics, "floors": floors.model_dump()})[:16]
+
+
+def alias_of(version: Version) -> str | None:
+    """The alias that ganline gave, the better one first."""
+    return next((alias for alias in (CHAMPION, CHALLENGER) if alias in version.aliases), None)
+
+
 def registration(version: Version, verdict: Verdict, *, created: bool) -> Registration:
-    alias = next((alias for alias in (CHAMPION, CHALLENGER) if alias in version.aliases), None)
-    return Registration(version.name, version.version, alias, created, verdict)
+    return Registration(version.name, version.version, alias_of(version), created, verdict)
 
 
 def ready_model(
@@ -197,8 +207,9 @@ def download_bundle(uri: str) -> Path:
         raise RegistryError(f"{uri!r} names no model", expected="models:/NAME@ALIAS or models:/NAME/VERSION")
     version = resolve(match["name"], match["wanted"].removeprefix("/"))
     bundle_hash = version.tags.get(BUNDLE_TAG)
-    if bundle_hash is None:
-        raise RegistryError(f"{uri} was not registered by ganline: it has no tag {BUNDLE_TAG}")
+    # The tag becomes a folder's name, and a registry may be anybody's: nothing but a hash will do.
+    if bundle_hash is None or not HASH.fullmatch(bundle_hash):
+        raise RegistryError(f"{uri} was not registered by ganline: its tag {BUNDLE_TAG} is {bundle_hash!r}")
     return cached_bundle(version, bundle_hash)
 
 

@@ -81,8 +81,19 @@ def open_store() -> Store:
         client_type = mlflow_client_type()
         # Two processes that create the schema at once corrupt it, hence the lock around the first client.
         with lock("schema"):
+            if is_embedded() and not embedded_database().exists():
+                make_database(client_type)
             client = client_type(tracking_uri=uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
             return Store(uri, client, our_experiment(client))
+
+
+def make_database(client_type: type[MlflowClient]) -> None:
+    """Make the embedded store's tables beside their place, then rename: a kill meanwhile leaves no half a schema."""
+    partial = embedded_database().with_name(".partial-mlflow.db")
+    for left in partial.parent.glob(f"{partial.name}*"):
+        left.unlink()
+    client_type(tracking_uri=f"sqlite:///{partial}").search_experiments(max_results=1)
+    partial.replace(embedded_database())
 
 
 def our_experiment(client: MlflowClient) -> str:

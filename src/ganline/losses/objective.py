@@ -105,8 +105,8 @@ def g_phase(config: ObjectiveConfig) -> PhaseLoss:
     def loss(G: GeneratorCall, D: DiscriminatorCall, batch: Batch):
         fake_logits = D(batch.painted(G), batch.label).float()
         # The reals' logits are those that D's phase of this step saw: one update old, and no pass of their own.
-        real_logits = fake_logits.detach() if batch.real_logits is None else batch.real_logits
-        value = g_loss(real_logits, fake_logits)
+        assert batch.real_logits is not None, "D's phase comes before G's"
+        value = g_loss(batch.real_logits, fake_logits)
         return value, {"loss_G": value}
 
     return loss

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from torch.nn.functional import leaky_relu, one_hot, pixel_shuffle, pixel_unshuffle, relu
 
+from ganline.errors import ConfigError
 from ganline.models.spec import Conditioning, ImageSpec
 
 LABEL_GAIN = 3.0  # a one-hot label beside unit-variance z, loud enough to be heard from the first step
@@ -42,11 +43,20 @@ class PixelShuffleConfig(BaseModel):
 
 
 def stem_resolution(resolution: int) -> tuple[int, int]:
-    """(smallest side, number of doublings): 28 -> (7, 2), 32 -> (8, 2), 64 -> (8, 3)."""
-    doublings = 0
-    while resolution % 2 == 0 and resolution > 8:
-        resolution, doublings = resolution // 2, doublings + 1
-    return resolution, doublings
+    """(smallest side, number of doublings): 28 -> (7, 2), 32 -> (8, 2), 64 -> (8, 3); at least one doubling.
+
+    Raises ConfigError for an odd resolution.
+    """
+    if resolution % 2:
+        raise ConfigError(
+            f"pixelshuffle cannot paint {resolution} px",
+            expected="an even resolution; powers of two are the fastest",
+            remedy=f"set prepare.resolution (or RES) to {resolution + 1}",
+        )
+    side, doublings = resolution // 2, 1
+    while side % 2 == 0 and side > 8:
+        side, doublings = side // 2, doublings + 1
+    return side, doublings
 
 
 class PixelShuffleGenerator(nn.Module):

@@ -32,7 +32,7 @@ class InitFrom(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     model: str
-    bundle: str | None = None
+    bundle: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
 
 
 class TrainConfig(BaseModel):

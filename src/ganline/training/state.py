@@ -123,6 +123,8 @@ def resume(folder: Path, state: State, *, recipe: str, machine: dict[str, Any]) 
 
     A damaged one is passed over for the one before. Raises TrainingError if all are damaged or the recipe differs.
     """
+    for torn in folder.glob(".p*-step-*"):  # what a kill left of a checkpoint that was being written
+        shutil.rmtree(torn)
     found = checkpoints(folder)
     for path in reversed(found):
         try:

@@ -32,7 +32,8 @@ def run_step(
             # G's phase goes on with the batch that D saw last: its fakes are painted already.
             if batch is None or phase.trains == "D":
                 batch = draw(state, config=config, batches=batches, compute=compute)
-            stats |= run_phase(phase, batch, state=state, compute=compute)
+            for name, value in run_phase(phase, batch, state=state, compute=compute).items():
+                stats[name] = stats[name] + value if name.startswith("skipped_") and name in stats else value
     state.step += 1
     state.nimg += config.batch
     decay = ema_decay(
@@ -51,8 +52,8 @@ def draw(state: State, *, config: TrainConfig, batches: Batches, compute: Comput
     z_dim: int = state.G.z_dim  # type: ignore[assignment]
     z = torch.randn(config.batch, z_dim, generator=generator(config.seed, "z", state.draws))
     state.draws += 1
-    label = label if config.model.class_conditional else None
-    return Batch(state.step, real, label, z.to(compute.device, non_blocking=True))
+    known = label if config.model.class_conditional else None
+    return Batch(state.step, real, known, z.to(compute.device, non_blocking=True))
 
 
 def run_phase(phase: Phase, batch: Batch, *, state: State, compute: Compute) -> Stats:

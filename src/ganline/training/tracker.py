@@ -14,6 +14,8 @@ from typing import Any
 
 import psutil
 
+from ganline.files import write_text
+
 HISTORY, SYSTEM = "history.jsonl", "system.jsonl"
 
 
@@ -30,7 +32,7 @@ class Tracker:
         for name in (HISTORY, SYSTEM):
             path = self.folder / name
             kept = [line for line in read_lines(path) if line["step"] <= step]
-            path.write_text("".join(map(encode, kept)), encoding="utf-8")
+            write_text(path, "".join(map(encode, kept)))
 
     def history(self, line: dict[str, float]) -> None:
         append(self.folder / HISTORY, line)

@@ -13,7 +13,7 @@ from ganline.data.config import DataConfig, ManifestConfig, PrepareConfig
 from ganline.data.fetching import fetch
 from ganline.data.loader import Prepared
 from ganline.data.manifest import build_manifest
-from ganline.data.prepare import fit, prepare, read_quarantine
+from ganline.data.prepare import check_usable, fit, prepare, read_quarantine
 from ganline.data.sources import ImageFolder
 from ganline.errors import DataError
 from ganline.files import read_json, sha256_tree
@@ -124,3 +124,22 @@ def test_nothing_to_train_on_is_refused(folder_config: DataConfig, tmp_path: Pat
     rows, _ = build_manifest(folder_config, ManifestConfig(), tmp_path / "data")
     with pytest.raises(DataError, match="no training images"):
         prepare(folder_config, rows, rows["index"].tolist(), CONFIG, tmp_path / "data", tmp_path / "out")
+
+
+def manifest_rows(splits: list[str], labels: list[str | None]) -> pd.DataFrame:
+    names = [f"{i}.png" for i in range(len(splits))]
+    return pd.DataFrame({"index": range(len(splits)), "file": names, "split": splits, "label": labels})
+
+
+def test_splits_too_small_to_train_or_measure_are_refused() -> None:
+    rows = manifest_rows(["train"] * 5 + ["val", "test"], [None] * 7)
+    with pytest.raises(DataError, match="test 1 of 7"):
+        check_usable(rows, [])
+    check_usable(manifest_rows(["train"] * 5 + ["val", "test", "test"], [None] * 8), [])
+
+
+def test_images_of_which_only_some_have_labels_are_refused_by_name() -> None:
+    splits = ["train", "train", "val", "test", "test"]
+    with pytest.raises(DataError, match=r"1 of 5 images have no label \(1\.png"):
+        check_usable(manifest_rows(splits, ["a", None, "a", "b", "a"]), [])
+    check_usable(manifest_rows([*splits, "train"], ["a", "b", "a", "b", "a", None]), [5])

@@ -7,6 +7,7 @@ import torch
 from pydantic import TypeAdapter
 
 from ganline.devices import pick
+from ganline.errors import ConfigError
 from ganline.models import ModelConfig
 from ganline.models.pixelshuffle import stem_resolution
 from ganline.models.sampling import CHUNK, sample
@@ -62,9 +63,17 @@ def test_the_mlp_has_the_classic_layers() -> None:
     assert [(m.in_features, m.out_features) for m in linear] == [(784, 1024), (1024, 512), (512, 256), (256, 1)]
 
 
-@pytest.mark.parametrize(("resolution", "expected"), [(28, (7, 2)), (32, (8, 2)), (64, (8, 3)), (16, (8, 1))])
+@pytest.mark.parametrize(
+    ("resolution", "expected"), [(8, (4, 1)), (28, (7, 2)), (32, (8, 2)), (64, (8, 3)), (16, (8, 1))]
+)
 def test_the_stem_follows_from_the_resolution(resolution, expected) -> None:
     assert stem_resolution(resolution) == expected
+
+
+def test_an_odd_resolution_is_refused_with_the_next_that_works() -> None:
+    with pytest.raises(ConfigError, match="63 px") as caught:
+        stem_resolution(63)
+    assert "64" in str(caught.value)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -47,8 +47,20 @@ class ImageFolder(Source):
                 expected=f"files that end in {', '.join(SUFFIXES)}",
                 remedy="check data.source.path",
             )
-        bar = tqdm(names, desc="checksums", unit="file", disable=None, leave=False)
-        return Plan({name: sha256_file(root / name) for name in bar}, skipped)
+        sums: dict[str, str] = {}
+        unreadable: list[str] = []
+        for name in tqdm(names, desc="checksums", unit="file", disable=None, leave=False):
+            try:
+                sums[name] = sha256_file(root / name)
+            except OSError as error:
+                unreadable.append(f"{name} ({error.strerror})")
+        if unreadable:
+            raise DataError(
+                f"{len(unreadable)} files in {root} cannot be read: {', '.join(unreadable[:20])}",
+                expected="files that this user may read",
+                remedy="change their permissions, or move them away",
+            )
+        return Plan(sums, skipped)
 
     def fill(self, names: Collection[str], plan: Plan, staging: Path, *, mirrors: Sequence[str]) -> dict[str, str]:
         root = self._root()

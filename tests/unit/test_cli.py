@@ -1,0 +1,37 @@
+"""Exit codes and messages of the command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from ganline import cli
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["no-such-command"], 2), (["run", "--res", "4"], 1)])
+def test_exit_codes(arguments, code) -> None:
+    result = subprocess.run([sys.executable, "-m", "ganline", *arguments], capture_output=True, text=True, check=False)
+    assert result.returncode == code
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, cli.typer.Abort])
+def test_an_interrupt_is_130_and_says_how_to_go_on(stop, monkeypatch, capsys) -> None:
+    def interrupted(**_: object) -> None:
+        raise stop
+
+    monkeypatch.setattr(cli, "app", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    assert "run the same command again" in capsys.readouterr().err
+
+
+def test_a_command_s_own_exit_code_is_kept(monkeypatch) -> None:
+    monkeypatch.setattr("ganline.doctor.report", lambda: ("disk MISSING", False))
+    monkeypatch.setattr(sys, "argv", ["ganline", "doctor"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
