@@ -16,7 +16,7 @@ import requests
 
 from tests.line.project import Project, make_project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 def free_port() -> int:

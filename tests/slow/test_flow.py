@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.line.project import STAGES, Project, make_project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")

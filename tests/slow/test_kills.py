@@ -14,7 +14,7 @@ import pytest
 
 from tests.line.project import Project, make_project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 # What the log says when a kill is due: from fetching over checkpoints to registering.
 MOMENTS = ["fetch", "Running stage 'manifest'", "Running stage 'prepare'", "training starts", "kimg", "kimg"]

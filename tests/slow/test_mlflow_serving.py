@@ -26,7 +26,7 @@ from ganline.integrations.mlflow_registry import Lineage, register
 from ganline.integrations.mlflow_versions import versions
 from ganline.registry.promotion import FloorsConfig
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebooks" / "generate.ipynb"
 METRICS = {"class_coverage": {"name": "class_coverage_cnn_shapes@1a2b3c4d", "value": 1.0}}
