@@ -1,7 +1,7 @@
 """The deployable convolutional GAN: Conv + BatchNorm + PixelShuffle only, so that it folds, quantises and exports.
 
 Sub-pixel convolution: Shi et al. 2016, arXiv 1609.05158. Projection discriminator: Miyato & Koyama 2018,
-arXiv 1802.05637, eq. 4. The widths and the strided D are what gave the lowest distance per CPU-minute:
+arXiv 1802.05637, eq. 4. Widths and the strided D were chosen on short runs of one seed each:
 docs/decisions/002-default-recipe.md has the log.
 """
 
