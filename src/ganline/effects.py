@@ -108,15 +108,15 @@ def set_param(path: Path, keys: tuple[str, ...], value: str) -> None:
 
     from ruamel.yaml import YAML
 
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    content = yaml.load(path.read_text(encoding="utf-8"))
+    round_trip = YAML()
+    round_trip.preserve_quotes = True
+    content = round_trip.load(path.read_text(encoding="utf-8"))
     section: Any = content
     for key in keys[:-1]:
         section = section[key]
     section[keys[-1]] = value
     buffer = io.BytesIO()
-    yaml.dump(content, buffer)
+    round_trip.dump(content, buffer)
     write_bytes(path, buffer.getvalue())
 
 
