@@ -54,7 +54,7 @@ $(INSTALLED): $(INPUTS)
 	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then
 	  echo "making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv --clear $(VENV)
 	fi
-	echo "installing exactly pinned packages (constraints.txt); the first time this downloads 1 to 3 GB"
+	echo "installing exactly pinned packages (constraints.txt); the first time this downloads 0.5 to 3 GB"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
