@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,7 @@ def reference(config: Config, root: Path) -> None:
 
 
 def train(config: Config, root: Path) -> None:
-    """Train the GAN: state under home/work/<recipe> while it runs, then a bundle with its history."""
+    """Train the GAN: its state lies in the recipe's work folder while it runs, then a bundle with its history."""
     from ganline.data.loader import Prepared
     from ganline.devices import machine, make_exact, pick
     from ganline.registry.bundle import DISCRIMINATOR, GENERATOR, ModelSpec, write_bundle
@@ -164,8 +165,9 @@ def work_folder(root: Path, recipe: str) -> Path:
     return folder
 
 
-def only_writer(work: Path) -> FileLock:
-    """Hold a work folder, or say who else does. Raises TrainingError."""
+@contextmanager
+def only_writer(work: Path) -> Iterator[None]:
+    """Hold a work folder, or say that another process does. Raises TrainingError."""
     lock = FileLock(work / ".lock")
     try:
         lock.acquire(timeout=5)
@@ -173,7 +175,10 @@ def only_writer(work: Path) -> FileLock:
         raise TrainingError(
             f"another process trains this recipe in {work}", remedy="wait for it, or stop it and run again"
         ) from error
-    return lock
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def initial_networks(config: Config, root: Path) -> Mapping[str, dict[str, Any]]:

@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from ganline.cli import STAGE_NAMES
+from ganline.errors import TrainingError
 from ganline.integrations.dvc_repo import stage_order
-from ganline.stages import STAGES
+from ganline.stages import STAGES, only_writer
 
 ROOT = Path(__file__).parents[2]
 DVC_YAML = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -41,3 +42,10 @@ def test_the_flows_order_is_topological_and_complete() -> None:
         for other, stage in STAGES.items():
             if set(stage.outs) & set(STAGES[name].inputs):
                 assert order.index(other) < order.index(name)
+
+
+def test_a_recipe_has_one_writer_and_lets_go_of_its_folder(tmp_path) -> None:
+    with only_writer(tmp_path), pytest.raises(TrainingError, match="another process trains"), only_writer(tmp_path):
+        pass
+    with only_writer(tmp_path):
+        pass
