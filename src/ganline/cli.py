@@ -121,6 +121,7 @@ def run(
     preset: Annotated[str | None, typer.Option(help="An overlay in presets/: runs isolated.")] = None,
     data: Annotated[Path | None, typer.Option(help="Any folder of images: runs isolated.")] = None,
     res: Annotated[int | None, typer.Option(help="Resolution for --data.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name for --data; by default the folder's own.")] = None,
     accept: Annotated[bool, typer.Option(help="Make changed data the new data version.")] = False,
 ) -> None:
     """The whole line as a Prefect flow on an ephemeral server: fetch to registry. Says so if nothing changed."""
@@ -129,10 +130,12 @@ def run(
 
     if preset and data:
         raise ConfigError("both --preset and --data were given", expected="one of them")
-    if res and not data:
-        raise ConfigError("--res was given without --data", remedy="set prepare.resolution in params.yaml or a preset")
+    if (res or name) and not data:
+        raise ConfigError(
+            "--res or --name was given without --data", remedy="set prepare.resolution, register.name in params.yaml"
+        )
     base = checkout()
-    line.run(base, line.choose(base, preset=preset, data=data, resolution=res), accept=accept)
+    line.run(base, line.choose(base, preset=preset, data=data, resolution=res, name=name), accept=accept)
 
 
 @app.command(rich_help_panel="Models")

@@ -127,6 +127,8 @@ class Training:
     folder: Path
     run_id: str
     machine: dict[str, Any]
+    exact: bool | None = None
+    """Whether all of it ran on this machine, so that its bits can be had again; None if that is not known (yet)."""
 
     def follow(self, *, tensorboard: bool) -> None:
         """Bring MLflow (and TensorBoard, if asked) up to what the trainer has told so far. Cheap if it is nothing."""
@@ -144,18 +146,18 @@ def begun_training(config: Config, root: Path) -> Training | None:
     work = work_folder(root, train_recipe(config, root / PREPARE))
     if not (work / "history.jsonl").exists():
         return None
-    machine = read_json(work / "machine.json")
-    return Training(work, tracking_run(config, root, machine), machine)
+    machine, outcome = read_json(work / "machine.json"), work / "outcome.json"
+    exact = read_json(outcome)["exact"] if outcome.exists() else None
+    return Training(work, tracking_run(config, root, machine), machine, exact)
 
 
 def restored_training(config: Config, root: Path) -> Training:
-    """A training whose result came from DVC's cache: its history is an out, its machine is not known."""
-    machine = {"restored": "from the DVC cache"}
-    return Training(root / TRAIN, tracking_run(config, root, machine), machine)
+    """A training whose result came from DVC's cache: its history is an out, its machine is not known here."""
+    return Training(root / TRAIN, tracking_run(config, root, None), {"restored": "from the DVC cache"})
 
 
-def tracking_run(config: Config, root: Path, machine: dict[str, Any]) -> str:
-    """Id of the MLflow run of this recipe on this machine."""
+def tracking_run(config: Config, root: Path, machine: dict[str, Any] | None) -> str:
+    """Id of the MLflow run of this recipe on this machine; on whichever machine there was one, if None."""
     from ganline.integrations.mlflow_tracking import find_or_start_run
 
     return find_or_start_run(
@@ -184,7 +186,7 @@ def register(root: Path) -> Registration:
         name=config.register_.name,
         floors=config.register_.floors,
         metrics=metrics,
-        lineage=collect(config, root, training.machine),
+        lineage=collect(config, root, training.machine, exact=training.exact),
         replay_files={name: root / name for name in REPLAY_FILES} | {"changes.patch": patch(root).encode()},
         run_id=training.run_id,
     )

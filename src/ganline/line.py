@@ -24,11 +24,13 @@ log = logging.getLogger(__name__)
 Overlay = tuple[str, dict[str, Any]]
 
 
-def choose(base: Workspace, *, preset: str | None, data: Path | None, resolution: int | None) -> Overlay | None:
+def choose(
+    base: Workspace, *, preset: str | None, data: Path | None, resolution: int | None, name: str | None
+) -> Overlay | None:
     """Name and overlay of the isolated workspace for a preset or a folder of images; None for the checkout itself."""
     if preset:
         return preset, preset_overlay(base, preset)
-    return folder_overlay(base, data, resolution) if data else None
+    return folder_overlay(base, data, resolution, name) if data else None
 
 
 def run(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:

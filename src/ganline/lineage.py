@@ -70,13 +70,13 @@ def temporary_index() -> Iterator[dict[str, str]]:
         yield os.environ | {"GIT_INDEX_FILE": str(Path(folder) / "index")}
 
 
-def collect(config: Config, root: Path, machine: dict[str, Any]) -> Lineage:
-    """The lineage of the artifacts that lie in a workspace."""
+def collect(config: Config, root: Path, machine: dict[str, Any], *, exact: bool | None) -> Lineage:
+    """The lineage of the artifacts that lie in a workspace. `exact`: all of it was trained on this machine."""
     return Lineage(
         recipe=train_recipe(config, root / "artifacts" / "prepare"),
         machine=sha256_json(machine),
         dataset=config.data.source.name,
         commit=base_commit(root) or None,
         data=data_version(root),
-        extra={"dirty": str(bool(patch(root))).lower()},
+        extra={"dirty": str(bool(patch(root))).lower(), "exact": "unknown" if exact is None else str(exact).lower()},
     )

@@ -154,6 +154,7 @@ def train(config: Config, root: Path) -> None:
         networks = {GENERATOR: state.G_ema.state_dict(), DISCRIMINATOR: state.D.state_dict()}
         write_bundle(root / TRAIN, spec, networks=networks)
         shutil.copyfile(work / "history.jsonl", root / TRAIN / "history.jsonl")
+        write_json(work / "outcome.json", {"exact": state.exact, "skipped": state.skipped})
     if state.skipped:
         log.warning("train: %d updates were masked because they were not finite", state.skipped)
 

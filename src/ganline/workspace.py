@@ -187,16 +187,30 @@ def preset_overlay(base: Workspace, name: str) -> dict[str, Any]:
     return read_yaml(path)
 
 
-def folder_overlay(base: Workspace, data: Path, resolution: int | None) -> tuple[str, dict[str, Any]]:
-    """Workspace name and overlay for any folder of images."""
+def folder_overlay(base: Workspace, data: Path, resolution: int | None, name: str | None) -> tuple[str, dict[str, Any]]:
+    """Workspace name and overlay for any folder of images. Another folder of the same name must be given a `name`."""
     data = data.expanduser().resolve()
     if not data.is_dir():
         raise ConfigError(f"DATA={data} is not a folder", expected="a folder of PNG, JPEG or WebP images")
+    if name is not None and not NAME.fullmatch(name):
+        raise ConfigError(f"AS={name} cannot name a model", expected="letters, digits, - and _")
     overlay = preset_overlay(base, "folder")
     side = resolution or overlay["prepare"]["resolution"]
-    name = (
-        "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in data.name.lower()).strip("-")
-        or "images"
-    )
+    name = name or plain_name(data.name)
+    workspace = base.beside(f"folder-{name}-{side}")
+    there = workspace.root / PARAMS
+    used_by = read_yaml(there)["data"]["source"].get("path") if there.exists() else None
+    if used_by not in (None, str(data)):
+        raise ConfigError(
+            f"{used_by} is already known as {name!r}, and {data} is another folder",
+            expected="one name a folder: models of two data sets must not become versions of one model",
+            remedy=f"name this one: make run DATA={data} AS=another-name",
+        )
     found = {"data": {"source": {"name": "folder", "path": str(data)}}, "prepare": {"resolution": side}}
-    return f"folder-{name}-{side}", merge(overlay, found | {"register": {"name": f"ganline-{name}"}})
+    return workspace.name, merge(overlay, found | {"register": {"name": f"ganline-{name}"}})
+
+
+def plain_name(text: str) -> str:
+    """'My pictures!' -> 'my-pictures': fit for a folder, a registered model and a branch."""
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in text.lower())
+    return plain.strip("-") or "images"

@@ -75,9 +75,7 @@ def fetch(config: DataConfig, folder: Path, *, accept: bool = False) -> FetchRep
         if not list_files(staging):
             shutil.rmtree(staging, ignore_errors=True)
         raise
-    report = FetchReport(source.name, True, plan.files, origins, plan.skipped, source.remarks)
-    log.info("%s", report)
-    return report
+    return FetchReport(source.name, True, plan.files, origins, plan.skipped, source.remarks)
 
 
 def _refuse_other_version(

@@ -40,23 +40,26 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 
 def find_or_start_run(
-    recipe: str, machine: Mapping[str, Any], *, name: str, params: Mapping[str, Any] | None = None
+    recipe: str, machine: Mapping[str, Any] | None, *, name: str, params: Mapping[str, Any] | None = None
 ) -> str:
     """Id of the run of this recipe on this machine: the same one on every call, whoever asks.
 
-    `machine` is what `devices.machine` returns. `params` are the sections of params.yaml; only LOGGED_PARAMS leave,
-    and URLs lose their userinfo. Raises RegistryError if the store fails.
+    `machine` is what `devices.machine` returns; None (a result from a cache) takes the newest run of the recipe.
+    `params` are the sections of params.yaml; only LOGGED_PARAMS leave, and URLs lose their userinfo.
+    Raises RegistryError if the store fails.
     """
-    machine_hash = sha256_json(dict(machine))
-    query = f"tags.`{RECIPE_TAG}` = '{recipe}' AND tags.`{MACHINE_TAG}` = '{machine_hash}'"
+    query = f"tags.`{RECIPE_TAG}` = '{recipe}'"
+    if machine is not None:
+        query += f" AND tags.`{MACHINE_TAG}` = '{sha256_json(dict(machine))}'"
     with lock("runs"), translated(store_uri()):
         store = open_store()
         found = store.client.search_runs([store.experiment_id], filter_string=query, max_results=1)
         if found:
             run = found[0]
         else:
-            tags = {RECIPE_TAG: recipe, MACHINE_TAG: machine_hash}
-            tags |= {f"{MACHINE_TAG}.{key}": str(value) for key, value in machine.items()}
+            told = dict(machine or {"restored": "from the DVC cache"})
+            tags = {RECIPE_TAG: recipe, MACHINE_TAG: sha256_json(told)}
+            tags |= {f"{MACHINE_TAG}.{key}": str(value) for key, value in told.items()}
             run = store.client.create_run(store.experiment_id, run_name=name, tags=tags)
         log_missing_params(store, run.info.run_id, known=run.data.params, params=params or {})
         return str(run.info.run_id)

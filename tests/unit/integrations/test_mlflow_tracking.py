@@ -227,6 +227,13 @@ def test_a_run_is_found_by_recipe_and_machine(work):
     assert find_or_start_run("other", MACHINE, name="d") != first
 
 
+def test_a_result_from_a_cache_belongs_to_the_run_that_made_it_if_that_is_known():
+    made = find_or_start_run("cached", MACHINE, name="x")
+    assert find_or_start_run("cached", None, name="x") == made
+    unknown = find_or_start_run("made elsewhere", None, name="x")
+    assert find_or_start_run("made elsewhere", None, name="x") == unknown != made
+
+
 def test_a_finished_run_goes_on_only_when_its_training_does(run_id, work):
     tell(work, range(2))
     follow(run_id, work)

@@ -1,0 +1,108 @@
+"""Where a line runs: torn files are dropped, one name means one folder of images, the checkout stays as it was."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ganline.config import read_yaml
+from ganline.errors import ConfigError, WorkspaceError
+from ganline.workspace import Workspace, checkout, folder_overlay, hold, isolate, plain_name
+
+ROOT = Path(__file__).parents[2]
+LOCK = "schema: '2.0'\nstages:\n  prepare:\n    cmd: ganline prepare\n"
+
+
+@pytest.fixture
+def base(tmp_path, monkeypatch) -> Workspace:
+    """A checkout with the real configuration and presets, committed."""
+    monkeypatch.delenv("GANLINE_HOME", raising=False)
+    root = tmp_path / "checkout"
+    shutil.copytree(ROOT / "presets", root / "presets")
+    for name in ("params.yaml", "dvc.yaml", ".gitignore"):
+        shutil.copyfile(ROOT / name, root / name)
+    (root / ".dvc").mkdir()
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
+        subprocess.run(["git", "-C", root, "-c", "user.name=t", "-c", "user.email=t@localhost", *command], check=True)
+    return checkout(root)
+
+
+def git_status(base: Workspace) -> str:
+    return subprocess.run(["git", "-C", base.root, "status", "--porcelain"], capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "stays"),
+    [
+        (LOCK, True),
+        (LOCK[:20], False),  # cut within a key
+        ("", False),
+        ("- a list\n", False),
+        ("a: 'open", False),
+    ],
+)
+def test_a_lock_file_that_a_kill_cut_short_is_dropped_and_a_whole_one_is_not(base, content, stays) -> None:
+    path = base.root / "dvc.lock"
+    path.write_text(content)
+    with hold(base):
+        assert path.exists() == stays
+
+
+def test_stale_locks_of_a_killed_dvc_are_cleared_and_two_lines_never_share_a_workspace(base) -> None:
+    stale = base.root / ".dvc" / "tmp" / "rwlock"
+    stale.parent.mkdir()
+    stale.write_text("{}")
+    with hold(base):
+        assert not stale.exists()
+        with pytest.raises(WorkspaceError, match="another ganline run"), hold(base):
+            pass
+    with hold(base):  # free again
+        pass
+
+
+def test_an_isolated_workspace_has_its_own_parameters_and_leaves_the_checkout_as_it_was(base) -> None:
+    (base.root / "params.yaml").write_text((base.root / "params.yaml").read_text() + "# edited, not committed\n")
+    before = git_status(base)
+    workspace = base.beside("other")
+    for seed in (5, 6):  # made, then brought up to date
+        isolate(base, workspace, {"train": {"seed": seed}})
+        assert read_yaml(workspace.root / "params.yaml")["train"]["seed"] == seed
+        assert git_status(base) == before
+    assert (workspace.root / "presets" / "digits.yaml").is_file()
+
+
+def test_a_workspace_that_a_kill_left_half_made_is_made_again(base) -> None:
+    workspace = base.beside("other")
+    isolate(base, workspace, {})
+    (workspace.root / ".git").unlink()
+    isolate(base, workspace, {})
+    assert (workspace.root / "presets").is_dir()
+
+
+def make_folder(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path
+
+
+def test_two_folders_of_one_name_do_not_become_versions_of_one_model(base, tmp_path) -> None:
+    one, two = make_folder(tmp_path / "a" / "My Cats!"), make_folder(tmp_path / "b" / "My Cats!")
+    name, overlay = folder_overlay(base, one, 64, None)
+    assert (name, overlay["register"]["name"]) == ("folder-my-cats-64", "ganline-my-cats")
+    root = make_folder(base.beside(name).root)
+    (root / "params.yaml").write_text(yaml.safe_dump(overlay))
+    assert folder_overlay(base, one, 64, None)[0] == name  # again: the same workspace
+    with pytest.raises(ConfigError, match="AS=another-name"):
+        folder_overlay(base, two, 64, None)
+    name, overlay = folder_overlay(base, two, None, "dogs")
+    assert (name, overlay["register"]["name"]) == ("folder-dogs-64", "ganline-dogs")
+    with pytest.raises(ConfigError, match="cannot name a model"):
+        folder_overlay(base, two, None, "../dogs")
+
+
+@pytest.mark.parametrize(("text", "plain"), [("Ünïcode", "n-code"), ("...", "images"), ("a b_c-1", "a-b_c-1")])
+def test_any_folder_s_name_becomes_a_plain_one(text, plain) -> None:
+    assert plain_name(text) == plain
