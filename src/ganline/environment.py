@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-# Spinning OpenMP workers made batch-1 work up to 100 times slower on shared cores: let them sleep.
+# OpenMP workers that spin without end made batch-1 work up to 100 times slower on shared cores: let them sleep, but
+# only after a short spin (some 20 microseconds), or small convolutions pay for a wake-up each
+# (benchmarks/threads.py: 1.2 to 1.4 times the images per second of sleeping at once).
 # CUBLAS_WORKSPACE_CONFIG is what torch asks for before it promises deterministic matrix products.
 DEFAULTS: Mapping[str, str] = {
     "OMP_WAIT_POLICY": "PASSIVE",
+    "GOMP_SPINCOUNT": "10000",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     "DO_NOT_TRACK": "true",
     "DVC_NO_ANALYTICS": "1",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from ganline.config import read_yaml
 from tests.line.project import STAGES, Project, make_project
 
 
@@ -75,6 +78,35 @@ def test_a_wiped_registry_is_made_again_without_retraining(project) -> None:
     shutil.rmtree(project.root / ".ganline" / "mlflow")
     assert "tiny version 1, alias champion" in project.must("ganline", "register")
     assert project.stages_run(project.must("dvc", "repro")) == []
+
+
+def test_fine_tuning_starts_from_a_registered_model_that_fetch_pins_by_hash(project) -> None:
+    project.must("ganline", "register")
+    params, outs = project.root / "params.yaml", project.outs()
+    before = params.read_text()
+    bundle = hashlib.sha256(outs["model/model.json"]).hexdigest()
+    try:
+        project.set_params({"train": {"init_from": {"model": "models:/tiny@champion"}, "total_kimg": 0.128}})
+        unpinned = project.run("ganline", "train")
+        assert unpinned.returncode == 1
+        assert "run `ganline fetch`, which gets and pins it" in unpinned.stdout
+        assert f"models:/tiny@champion pinned as bundle {bundle}" in project.must("ganline", "fetch")
+        assert read_yaml(params)["train"]["init_from"]["bundle"] == bundle
+        output = project.must("dvc", "repro")
+        assert project.stages_run(output) == ["train", "evaluate", "export"]
+        for network in ("G", "D"):
+            assert re.search(rf"{network} starts from the given model: \d+ tensors; fresh: none", output)
+        tuned = project.outs()["model/generator.safetensors"]
+        assert tuned != outs["model/generator.safetensors"]
+        # Another bundle than the pinned one is not taken silently for it.
+        project.set_params({"train": {"init_from": {"bundle": "0" * 64}}})
+        moved = project.run("ganline", "fetch")
+        assert moved.returncode == 1
+        assert "name a version instead of an alias" in moved.stdout
+    finally:
+        params.write_text(before)
+        project.must("dvc", "repro")
+    assert project.outs() == outs
 
 
 def flip_a_byte(path: Path) -> bytes:

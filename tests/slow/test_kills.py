@@ -16,30 +16,44 @@ from tests.line.project import Project, make_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
-# What the log says when a kill is due: from fetching over checkpoints to registering.
-MOMENTS = ["fetch", "Running stage 'manifest'", "Running stage 'prepare'", "training starts", "kimg", "kimg"]
+# When a kill is due: what the log says, or a file that exists only meanwhile. From fetching over checkpoints and the
+# making of MLflow's tables to registering.
+MOMENTS = ["fetch", "Running stage 'manifest'", "Running stage 'prepare'", "training starts", "kimg"]
+MOMENTS += ["file:.ganline/work/*/checkpoints/.partial-step-*", "file:.ganline/mlflow/.partial-mlflow.db"]
 MOMENTS += ["Running stage 'evaluate'", "Running stage 'export'", "export: ran", "Validating input example"]
 
 LONGER = {"train": {"total_kimg": 8, "tick_kimg": 0.32}}
 
 
-def kill_when(project: Project, words: str, log: Path, *, delay: float, within: float = 240.0) -> bool:
-    """Run the line, kill its whole process group `delay` seconds after `words` shows. False if it ended before."""
+def is_due(project: Project, moment: str, log: Path) -> bool:
+    if moment.startswith("file:"):
+        return any(project.root.glob(moment.removeprefix("file:")))
+    return moment in log.read_text()
+
+
+def start(project: Project, log: Path, *options: str) -> subprocess.Popen[bytes]:
+    command = ["ganline", "run", *options]
     with log.open("w") as out:
-        process = subprocess.Popen(
-            ["ganline", "run"],
-            cwd=project.root,
-            env=project.environment(),
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
+        return subprocess.Popen(
+            command, cwd=project.root, env=project.environment(), stdout=out, stderr=out, start_new_session=True
         )
-    end = time.monotonic() + within
+
+
+def wait_for(project: Project, moment: str, log: Path, process: subprocess.Popen[bytes]) -> bool:
+    """Whether the moment came before the line ended."""
+    end = time.monotonic() + 240.0
     while time.monotonic() < end and process.poll() is None:
-        if words in log.read_text():
-            time.sleep(delay)
-            break
-        time.sleep(0.02)
+        if is_due(project, moment, log):
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def kill_when(project: Project, moment: str, log: Path, *options: str, delay: float) -> bool:
+    """Run the line, kill its whole process group `delay` seconds after the moment came. False if it ended before."""
+    process = start(project, log, *options)
+    if wait_for(project, moment, log, process):
+        time.sleep(delay)
     killed = process.poll() is None
     if killed:
         os.killpg(process.pid, signal.SIGKILL)
@@ -56,22 +70,72 @@ def stragglers(project: Project) -> list[str]:
     return found
 
 
-def test_ten_kills_end_in_the_same_bits_one_run_and_no_process_left(tmp_path) -> None:
-    undisturbed = make_project(tmp_path / "calm", LONGER)
-    undisturbed.must("ganline", "run")
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = make_project(tmp_path_factory.mktemp("calm"), LONGER)
+    project.must("ganline", "run")
+    return project
+
+
+def assert_same_outs(one: Project, two: Project) -> None:
+    mine, theirs = one.outs(), two.outs()
+    assert mine.keys() == theirs.keys()
+    assert [name for name in mine if mine[name] != theirs[name]] == []
+
+
+def test_kills_at_every_moment_end_in_the_same_bits_one_run_and_no_process_left(undisturbed, tmp_path) -> None:
     project = make_project(tmp_path / "killed", LONGER)
     rng, kills = random.Random(7), 0
-    for number, words in enumerate(MOMENTS):
-        kills += kill_when(project, words, tmp_path / f"{number}.log", delay=rng.uniform(0.0, 0.7))
+    for number, moment in enumerate(MOMENTS):
+        delay = 0.0 if moment.startswith("file:") else rng.uniform(0.0, 0.7)
+        kills += kill_when(project, moment, tmp_path / f"{number}.log", delay=delay)
         time.sleep(2.0)
-        assert stragglers(project) == [], f"after kill {number} at {words!r}"
+        assert stragglers(project) == [], f"after kill {number} at {moment!r}"
     assert kills == len(MOMENTS)
     output = project.must("ganline", "run")
     assert "tiny version 1, alias champion" in output
-    mine, theirs = project.outs(), undisturbed.outs()
-    assert mine.keys() == theirs.keys()
-    assert [name for name in mine if mine[name] != theirs[name]] == []
-    assert_one_whole_run(project, theirs["train/history.jsonl"].decode().count("\n"))
+    assert_same_outs(project, undisturbed)
+    assert_one_whole_run(project, undisturbed.outs()["train/history.jsonl"].decode().count("\n"))
+
+
+PROCESSES = ["ganline run", "flows/pipeline.py", "-m ganline.leash dvc", "ganline train"]
+
+
+def find_process(project: Project, words: str) -> psutil.Process:
+    """The process of the project's line whose command holds the words; not a shell around it."""
+    for process in psutil.process_iter(["cmdline", "cwd", "name"]):
+        inside = str(process.info["cwd"] or "").startswith(str(project.root))
+        if inside and words in " ".join(process.info["cmdline"] or []) and process.info["name"] not in ("sh", "bash"):
+            return process
+    raise AssertionError(f"no process {words!r}")
+
+
+def test_one_killed_process_takes_the_others_along_and_the_line_goes_on_where_it_was(undisturbed, tmp_path) -> None:
+    project = make_project(tmp_path / "killed", LONGER)
+    for number, words in enumerate(PROCESSES):
+        log = tmp_path / f"{number}.log"
+        process = start(project, log)
+        moment = "training starts" if number == 0 else "training resumes"
+        assert wait_for(project, moment, log, process), log.read_text()
+        time.sleep(0.5)  # time for a checkpoint
+        find_process(project, words).kill()
+        assert process.wait(timeout=60) != 0
+        time.sleep(2.0)
+        assert stragglers(project) == [], f"after {words!r} was killed"
+    assert "tiny version 1, alias champion" in project.must("ganline", "run")
+    assert_same_outs(project, undisturbed)
+    assert_one_whole_run(project, undisturbed.outs()["train/history.jsonl"].decode().count("\n"))
+
+
+def test_a_preset_killed_while_its_workspace_is_made_ends_as_if_never_killed(undisturbed, tmp_path) -> None:
+    project = make_project(tmp_path / "killed", LONGER)
+    (project.root / "presets" / "other.yaml").write_text("register: {name: other}\n")
+    for number, moment in enumerate(("file:.ganline/ws/other", "file:.ganline/ws/other/src", "training starts")):
+        assert kill_when(project, moment, tmp_path / f"{number}.log", "--preset", "other", delay=0.0)
+        time.sleep(2.0)
+        assert stragglers(project) == []
+    assert "other version 1, alias champion" in project.must("ganline", "run", "--preset", "other")
+    assert_same_outs(Project(project.root / ".ganline" / "ws" / "other"), undisturbed)
 
 
 def assert_one_whole_run(project: Project, num_ticks: int) -> None:

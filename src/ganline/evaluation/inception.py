@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,19 @@ PUBLISHED = "6726825d"
 
 
 def check_weights(config: InceptionConfig) -> Path:
-    """The weights' path, if its bytes are those that params name. Raises ConfigError."""
+    """The weights' path, if its bytes are those that params name and hold tensors only. Raises ConfigError."""
     path = Path(config.weights).expanduser()
     if not path.is_file():
         raise ConfigError(f"evaluate.inception.weights: {path} is not a file", remedy="download it, or remove the key")
     if (found := sha256_file(path)) != config.sha256:
         raise ConfigError(f"{path} has sha256 {found}", expected=f"{config.sha256} (evaluate.inception.sha256)")
+    try:
+        torch.load(path, map_location="meta", weights_only=True)  # torch-fidelity unpickles whatever it is given
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ConfigError(
+            f"{path} is no file of plain weights: {str(error).splitlines()[0]}",
+            expected="a state dict of tensors, as torch-fidelity publishes it",
+        ) from error
     return path
 
 
