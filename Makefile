@@ -48,16 +48,24 @@ clean: ## remove the environment, artifacts and work in progress; data, DVC cach
 	@rm -rf $(VENV) artifacts .ganline/work .ganline/ws .ganline/bundles .ganline/prefect .mypy_cache .ruff_cache .pytest_cache
 	git worktree prune 2>/dev/null || true
 
-# The stamp is written last: an interrupted install is taken up again, and a broken environment is made anew.
+# The stamps are written last. A package that a kill cut short may look installed: .installing says that one may be, and
+# the environment is then made anew (pip's cache spares the downloads).
+INSTALLING := $(VENV)/.installing
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
 $(INSTALLED): $(INPUTS)
 	@$(PYTHON) src/ganline/doctor.py --needed
-	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then
+	if [ -e $(INSTALLING) ]; then echo "the last install was interrupted: it starts anew"; fi
+	if [ -e $(INSTALLING) ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then
 	  echo "making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv --clear $(VENV)
 	fi
 	echo "installing exactly pinned packages (constraints.txt); the first time this downloads 0.5 to 3 GB"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
-	touch $@
+	touch $(INSTALLING)
+	$(PIP_INSTALL) -e .
+	rm $(INSTALLING); touch $@
 
 $(INSTALLED_DEV): $(INSTALLED)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,tensorboard]'
-	touch $@
+	@if [ -e $(INSTALLING) ]; then rm -f $(INSTALLED); $(MAKE) --no-print-directory $(INSTALLED); fi
+	touch $(INSTALLING)
+	$(PIP_INSTALL) -e '.[dev,tensorboard]'
+	rm $(INSTALLING); touch $@

@@ -22,7 +22,7 @@ POLICIES = {
     "bounded spin (ganline's default)": {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"},
     "active (spin without end)": {"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "infinity"},
 }
-STEPS, REPEATS = 96, 3
+STEPS, REPEATS = 48, 3
 
 
 def measure() -> None:
