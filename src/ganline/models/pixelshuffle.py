@@ -1,7 +1,7 @@
 """The deployable convolutional GAN: Conv + BatchNorm + PixelShuffle only, so that it folds, quantises and exports.
 
 Sub-pixel convolution: Shi et al. 2016, arXiv 1609.05158. Projection discriminator: Miyato & Koyama 2018,
-arXiv 1802.05637, eq. 4. Widths and the strided D were chosen on short runs of one seed each:
+arXiv 1802.05637, eq. 4. Widths, the strided D and G's residual convolutions were chosen on short runs:
 docs/decisions/002-default-recipe.md has the log.
 """
 
@@ -28,10 +28,10 @@ class PixelShuffleConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: Literal["pixelshuffle"] = "pixelshuffle"
-    z_dim: int = Field(default=64, ge=1)
-    g_width: int = Field(default=128, ge=4)
+    z_dim: int = Field(default=32, ge=1)
+    g_width: int = Field(default=96, ge=4)
     """Channels of G at the smallest side; each doubling halves them."""
-    d_width: int = Field(default=40, ge=4)
+    d_width: int = Field(default=32, ge=4)
     """Channels of D at half the resolution; each halving doubles them."""
     class_conditional: bool = True
 
@@ -60,7 +60,11 @@ def stem_resolution(resolution: int) -> tuple[int, int]:
 
 
 class PixelShuffleGenerator(nn.Module):
-    """z [N, z_dim] and label [N] -> image [N, C, H, W] in [-1, 1]."""
+    """z [N, z_dim] and label [N] -> image [N, C, H, W] in [-1, 1].
+
+    After the first doubling each stage begins with a residual convolution. Every BatchNorm but the stem's follows a
+    convolution (a pixel shuffle between them only moves values), so all of those fold into their convolutions.
+    """
 
     def __init__(self, config: PixelShuffleConfig, image: ImageSpec, num_classes: int):
         super().__init__()
@@ -72,6 +76,7 @@ class PixelShuffleGenerator(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
         # Each convolution makes the four sub-pixels of what comes next: the last one those of the image itself.
         self.convs = nn.ModuleList(nn.Conv2d(a, 4 * b, 3, padding=1) for a, b in pairwise([*widths, image.channels]))
+        self.residuals = nn.ModuleList(residual(width) for width in widths[1:])
 
     def forward(self, z: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
         if self.num_classes:
@@ -79,9 +84,18 @@ class PixelShuffleGenerator(nn.Module):
             z = torch.cat([z, LABEL_GAIN * one_hot(label, self.num_classes).to(z.dtype)], dim=1)
         # The stem writes [N, H, W, C]: seen as [N, C, H, W] that is channels_last without a copy.
         x = self.stem(z).view(-1, self.side, self.side, self.width).permute(0, 3, 1, 2)
-        for norm, conv in zip(self.norms, self.convs, strict=True):
-            x = pixel_shuffle(conv(relu(norm(x), inplace=True)), 2)
+        for i, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True)):
+            x = relu(norm(x), inplace=True)
+            if i:
+                x = x + self.residuals[i - 1](x)
+            x = pixel_shuffle(conv(x), 2)
         return torch.tanh(x)
+
+
+def residual(width: int) -> nn.Module:
+    """What is added to `width` channels: Conv, BatchNorm, ReLU."""
+    conv = nn.Conv2d(width, width, 3, padding=1, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
 
 
 class PixelShuffleDiscriminator(nn.Module):
