@@ -125,9 +125,10 @@ def run(
     accept: Annotated[bool, typer.Option(help="Make changed data the new data version.")] = False,
 ) -> None:
     """The whole line as a Prefect flow on an ephemeral server: fetch to registry. Says so if nothing changed."""
-    from ganline import line
+    from ganline import leash, line
     from ganline.workspace import checkout
 
+    leash.die_with_make()
     if preset and data:
         raise ConfigError("both --preset and --data were given", expected="one of them")
     if (res or name) and not data:

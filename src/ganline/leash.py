@@ -57,6 +57,14 @@ def die_with_owners() -> None:
     threading.Thread(target=watch, args=(owners,), daemon=True, name="leash").start()
 
 
+def die_with_make() -> None:
+    """For a command that people start by hand: it outlives the terminal's shell (nohup), but not the `make` it is for."""
+    with suppress(psutil.Error):
+        parent = psutil.Process().parent()
+        if parent is not None and parent.name() in ("make", "gmake"):
+            threading.Thread(target=watch, args=([parent],), daemon=True, name="leash").start()
+
+
 def watch(owners: Sequence[psutil.Process]) -> None:
     """Poll; `is_running` compares creation times, so that a reused pid is not taken for the owner."""
     while all(alive(owner) for owner in owners):

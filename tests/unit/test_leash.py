@@ -90,3 +90,18 @@ def test_what_an_owner_started_is_found_and_killed_however_far_away() -> None:
     assert other.poll() is None
     other.kill()
     other.wait()
+
+
+def test_a_command_dies_with_the_make_that_it_runs_for_but_not_with_a_shell(tmp_path) -> None:
+    code = "import os, time; from ganline import leash; leash.die_with_make(); print(os.getpid(), flush=True)"
+    command = f"{sys.executable} -c '{code}; time.sleep(60)'"
+    (tmp_path / "Makefile").write_text(f"run:\n\t@exec {command}\n")
+    for starter, dies in ((["make", "-C", str(tmp_path), "-s"], True), (["bash", "-c", f"{command}; true"], False)):
+        parent = subprocess.Popen(starter, stdout=subprocess.PIPE, text=True)
+        assert parent.stdout is not None
+        child_pid = int(parent.stdout.readline())
+        parent.kill()
+        parent.wait()
+        assert gone(child_pid, within=10.0 if dies else 2.0) == dies
+        if not dies:
+            os.kill(child_pid, signal.SIGKILL)
