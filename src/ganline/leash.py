@@ -58,7 +58,7 @@ def die_with_owners() -> None:
 
 
 def die_with_make() -> None:
-    """For a command that people start by hand: it outlives the terminal's shell (nohup), but not the `make` it is for."""
+    """For a command that people start by hand: it may outlive the terminal's shell (nohup), but not its `make`."""
     with suppress(psutil.Error):
         parent = psutil.Process().parent()
         if parent is not None and parent.name() in ("make", "gmake"):
