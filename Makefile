@@ -15,8 +15,8 @@ INPUTS := pyproject.toml constraints.txt
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-run: $(INSTALLED) ## the whole line: data, training, measuring, registry [PRESET=name | DATA=folder RES=64 AS=name] [ACCEPT=1]
-	@exec $(BIN)/ganline run $(if $(PRESET),--preset "$(PRESET)") $(if $(DATA),--data "$(DATA)") $(if $(RES),--res "$(RES)") $(if $(AS),--name "$(AS)") $(if $(ACCEPT),--accept)
+run: $(INSTALLED) ## the whole line: data, training, measuring, registry [PRESET=name | DATA=folder RES=64 NAME=mine] [ACCEPT=1]
+	@exec $(BIN)/ganline run $(if $(PRESET),--preset "$(PRESET)") $(if $(DATA),--data "$(DATA)") $(if $(RES),--res "$(RES)") $(if $(filter command%,$(origin NAME)),--name "$(NAME)") $(if $(ACCEPT),--accept)
 
 test: $(INSTALLED_DEV) ## set up and run the tests (under 12 minutes on 2 cores)
 	@exec $(BIN)/python -m pytest $(ARGS)

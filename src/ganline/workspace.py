@@ -193,7 +193,7 @@ def folder_overlay(base: Workspace, data: Path, resolution: int | None, name: st
     if not data.is_dir():
         raise ConfigError(f"DATA={data} is not a folder", expected="a folder of PNG, JPEG or WebP images")
     if name is not None and not NAME.fullmatch(name):
-        raise ConfigError(f"AS={name} cannot name a model", expected="letters, digits, - and _")
+        raise ConfigError(f"NAME={name} cannot name a model", expected="letters, digits, - and _")
     overlay = preset_overlay(base, "folder")
     side = resolution or overlay["prepare"]["resolution"]
     name = name or plain_name(data.name)
@@ -204,7 +204,7 @@ def folder_overlay(base: Workspace, data: Path, resolution: int | None, name: st
         raise ConfigError(
             f"{used_by} is already known as {name!r}, and {data} is another folder",
             expected="one name a folder: models of two data sets must not become versions of one model",
-            remedy=f"name this one: make run DATA={data} AS=another-name",
+            remedy=f"name this one: make run DATA={data} NAME=another-name",
         )
     found = {"data": {"source": {"name": "folder", "path": str(data)}}, "prepare": {"resolution": side}}
     return workspace.name, merge(overlay, found | {"register": {"name": f"ganline-{name}"}})

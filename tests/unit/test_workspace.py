@@ -95,7 +95,7 @@ def test_two_folders_of_one_name_do_not_become_versions_of_one_model(base, tmp_p
     root = make_folder(base.beside(name).root)
     (root / "params.yaml").write_text(yaml.safe_dump(overlay))
     assert folder_overlay(base, one, 64, None)[0] == name  # again: the same workspace
-    with pytest.raises(ConfigError, match="AS=another-name"):
+    with pytest.raises(ConfigError, match="NAME=another-name"):
         folder_overlay(base, two, 64, None)
     name, overlay = folder_overlay(base, two, None, "dogs")
     assert (name, overlay["register"]["name"]) == ("folder-dogs-64", "ganline-dogs")
