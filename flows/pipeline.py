@@ -56,7 +56,7 @@ def run_effect(name: str, effect: Callable[[], object]) -> State:
 
 @contextmanager
 def told_to(logger: logging.Logger | logging.LoggerAdapter) -> Iterator[None]:
-    """Send what ganline's own modules log to the run's log as well."""
+    """Send what ganline's own modules log to the run's log, and only there: it prints too."""
 
     class Relay(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -65,9 +65,11 @@ def told_to(logger: logging.Logger | logging.LoggerAdapter) -> Iterator[None]:
     relay, source = Relay(), logging.getLogger("ganline")
     source.setLevel(logging.INFO)
     source.addHandler(relay)
+    source.propagate = False
     try:
         yield
     finally:
+        source.propagate = True
         source.removeHandler(relay)
 
 

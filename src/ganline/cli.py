@@ -112,8 +112,7 @@ def register() -> None:
     from ganline import effects
     from ganline.workspace import checkout
 
-    done = effects.register(checkout().root)
-    print(f"{done.name} version {done.version}, alias {done.alias or 'none'}; {done.verdict}")
+    print(effects.register(checkout().root))
 
 
 @app.command(rich_help_panel="The line")

@@ -59,6 +59,9 @@ class Registration:
     def uri(self) -> str:
         return f"models:/{self.name}/{self.version}"
 
+    def __str__(self) -> str:
+        return f"{self.name} version {self.version}, alias {self.alias or 'none'}; {self.verdict}"
+
 
 def register(
     bundle_folder: Path,
