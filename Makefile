@@ -59,7 +59,7 @@ $(INSTALLED): $(INPUTS)
 	if [ -e $(INSTALLING) ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then
 	  echo "making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv --clear $(VENV)
 	fi
-	echo "installing exactly pinned packages (constraints.txt); the first time this downloads 0.5 to 3 GB"
+	echo "installing exactly pinned packages (constraints.txt): some minutes; the first time this downloads 0.5 to 3 GB"
 	touch $(INSTALLING)
 	$(PIP_INSTALL) -e .
 	rm $(INSTALLING); touch $@

@@ -38,7 +38,7 @@ def run_stage(root: Path, stage: str) -> State:
     with following(root, logger) if stage == "train" else nothing():
         code, how = dvc_repo.run_stage(root, stage, say=logger.info, env=env)
     if code:
-        return Failed(message=f"stage {stage} failed with exit code {code}: its last lines say why", name="Failed")
+        return Failed(message=f"{stage} failed: its last lines say why")
     return Completed(message=f"{stage}: {how}", name=how)
 
 
@@ -50,7 +50,7 @@ def run_effect(name: str, effect: Callable[[], object]) -> State:
             result = effect()
     except GanlineError as error:
         get_run_logger().error("%s", error)
-        return Failed(message=str(error))
+        return Failed(message=f"{name} failed: the line above says why")
     return Completed(message=f"{name}: {result}" if result else name)
 
 

@@ -132,7 +132,8 @@ def run(
         raise ConfigError("both --preset and --data were given", expected="one of them")
     if (res or name) and not data:
         raise ConfigError(
-            "--res or --name was given without --data", remedy="set prepare.resolution, register.name in params.yaml"
+            "RES or NAME (--res, --name) was given without DATA (--data)",
+            remedy="name a folder of images, or set prepare.resolution and register.name in params.yaml",
         )
     base = checkout()
     line.run(base, line.choose(base, preset=preset, data=data, resolution=res, name=name), accept=accept)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ganline import effects, leash
 from ganline.config import load_config
-from ganline.errors import GanlineError, GateError, WorkspaceError
+from ganline.errors import ConfigError, GanlineError, GateError, WorkspaceError
 from ganline.files import read_json
 from ganline.registry.card import metric_rows
 from ganline.stages import METRICS, MODEL, NEIGHBOURS, SAMPLES, VALIDATE
@@ -28,6 +28,8 @@ def choose(
     base: Workspace, *, preset: str | None, data: Path | None, resolution: int | None, name: str | None
 ) -> Overlay | None:
     """Name and overlay of the isolated workspace for a preset or a folder of images; None for the checkout itself."""
+    if preset == "folder":
+        raise ConfigError("PRESET=folder needs a folder", remedy="name it: make run DATA=/path/to/images RES=64")
     if preset:
         return preset, preset_overlay(base, preset)
     return folder_overlay(base, data, resolution, name) if data else None
@@ -45,7 +47,10 @@ def run(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:
         if standing is None:
             code = run_flow(workspace, accept=accept)
             if code:
-                raise GateError("the line stopped: the step that failed says above why", remedy="mend it and run again")
+                raise GateError(
+                    "the line stopped: the step that failed says above why",
+                    remedy="mend it and run the same command again, with ACCEPT=1 if you changed the data",
+                )
             standing = effects.standing(workspace.root)
             if standing is None:
                 raise WorkspaceError(

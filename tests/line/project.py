@@ -28,7 +28,7 @@ TINY = {
         "sample_kimg": 0.32,
         "checkpoint_seconds": 0.0,
     },
-    "register": {"name": "tiny", "floors": {"coverage_min": 0.05}},
+    "register": {"name": "tiny", "floors": {"coverage_min": 0.05, "fd_ratio_max": None}},
 }
 STAGES = ["manifest", "validate", "prepare", "extractor", "reference", "train", "evaluate", "export"]
 

@@ -96,7 +96,10 @@ def _refuse_other_version(
         raise DataError(
             f"{folder} holds another version of the data than {config.source.name} now ({counts}):{bullets(changes)}",
             expected="the recorded version; a new one only when it is asked for",
-            remedy="`ganline fetch --accept` makes it the new data version",
+            remedy=(
+                "if the change is meant: the same `make run …` with ACCEPT=1 beside it (`ganline fetch --accept` does "
+                "it for the folder you are in)"
+            ),
         )
 
 

@@ -79,7 +79,10 @@ class Verdict:
             raise GateError(
                 f"the data does not meet the suite {self.suite}:\n    {self.message()}",
                 expected="every critical expectation met",
-                remedy=f"{where}mend the data and fetch again, or allow a share of rows with validate.quarantine",
+                remedy=(
+                    f"{where}mend the data and run again with ACCEPT=1 (or `ganline fetch --accept`), or allow a share "
+                    "of rows with validate.quarantine"
+                ),
             )
 
     def result(self) -> dict[str, Any]:

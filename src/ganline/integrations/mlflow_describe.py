@@ -79,7 +79,7 @@ def log_figures(store: Store, run_id: str, model_id: str, figures: Mapping[str, 
 
 
 def version_text(version: Version, folder: Path, verdict: Verdict) -> str:
-    """The description of a version: picture, model card, verdict, how to use it and where its parts are."""
+    """The description of a version: title, picture, model card, verdict, how to use it and where its parts are."""
     card_file = folder / "card.md"
     card = card_file.read_text(encoding="utf-8").strip() if card_file.is_file() else f"# {version.name}"
     picture = PICTURE.format(model_id=version.model_id) if (folder / "samples.png").is_file() else ""
@@ -94,8 +94,9 @@ def version_text(version: Version, folder: Path, verdict: Verdict) -> str:
             "hold the weights (`artifacts/bundle/`), the code (`code/`) and the files that replay it (`replay/`).",
         ]
     )
-    space = MAX_DESCRIPTION - len(picture) - len(tail) - 4
-    return "\n\n".join(part for part in (picture, shorten(card, space), tail) if part)
+    title, _, rest = card.partition("\n")  # lists of versions show how the text begins
+    space = MAX_DESCRIPTION - len(title) - len(picture) - len(tail) - 6
+    return "\n\n".join(part for part in (title, picture, shorten(rest.strip(), space), tail) if part)
 
 
 def shorten(text: str, limit: int) -> str:

@@ -1,0 +1,38 @@
+"""What `make` really calls, down to make's own built-in variables (AS, CC, …) and those of the user's environment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def checkout(tmp_path) -> Path:
+    """The Makefile with an environment that looks installed."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copyfile(ROOT / name, tmp_path / name)
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / ".installed").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        ([], "ganline run"),
+        (["PRESET=mnist"], 'ganline run --preset "mnist"'),
+        (["DATA=/my pictures", "RES=64"], 'ganline run --data "/my pictures" --res "64"'),
+        (["DATA=/p", "NAME=cats", "ACCEPT=1"], 'ganline run --data "/p" --name "cats" --accept'),
+    ],
+)
+def test_make_run_passes_on_what_was_asked_and_nothing_else(checkout, arguments, command) -> None:
+    env = os.environ | {"NAME": "a-computer", "AS": "as"}  # some systems set NAME
+    done = subprocess.run(["make", "-n", "run", *arguments], cwd=checkout, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert " ".join(done.stdout.split()) == f"exec .venv/bin/{command}"
