@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -22,13 +23,15 @@ MOMENTS = ["fetch", "Running stage 'manifest'", "Running stage 'prepare'", "trai
 MOMENTS += ["file:.ganline/work/*/checkpoints/.partial-step-*", "file:.ganline/mlflow/.partial-mlflow.db"]
 MOMENTS += ["Running stage 'evaluate'", "Running stage 'export'", "export: ran", "Validating input example"]
 
-LONGER = {"train": {"total_kimg": 8, "tick_kimg": 0.32}}
+LONGER = {"train": {"total_kimg": 16, "tick_kimg": 0.32}}
+BEGUN = "training starts|training resumes"
 
 
 def is_due(project: Project, moment: str, log: Path) -> bool:
     if moment.startswith("file:"):
         return any(project.root.glob(moment.removeprefix("file:")))
-    return moment in log.read_text()
+    text = log.read_text()
+    return any(words in text for words in moment.split("|"))
 
 
 def start(project: Project, log: Path, *options: str) -> subprocess.Popen[bytes]:
@@ -87,6 +90,8 @@ def test_kills_at_every_moment_end_in_the_same_bits_one_run_and_no_process_left(
     project = make_project(tmp_path / "killed", LONGER)
     rng, kills = random.Random(7), 0
     for number, moment in enumerate(MOMENTS):
+        if "mlflow" in moment:  # its tables are made once: make them again
+            shutil.rmtree(project.root / ".ganline" / "mlflow", ignore_errors=True)
         delay = 0.0 if moment.startswith("file:") else rng.uniform(0.0, 0.7)
         kills += kill_when(project, moment, tmp_path / f"{number}.log", delay=delay)
         time.sleep(2.0)
@@ -115,14 +120,15 @@ def test_one_killed_process_takes_the_others_along_and_the_line_goes_on_where_it
     for number, words in enumerate(PROCESSES):
         log = tmp_path / f"{number}.log"
         process = start(project, log)
-        moment = "training starts" if number == 0 else "training resumes"
-        assert wait_for(project, moment, log, process), log.read_text()
-        time.sleep(0.5)  # time for a checkpoint
+        assert wait_for(project, BEGUN, log, process), log.read_text()
+        time.sleep(1.5)  # time for a checkpoint
         find_process(project, words).kill()
         assert process.wait(timeout=60) != 0
         time.sleep(2.0)
         assert stragglers(project) == [], f"after {words!r} was killed"
-    assert "tiny version 1, alias champion" in project.must("ganline", "run")
+    output = project.must("ganline", "run")
+    assert "training resumes at" in output
+    assert "tiny version 1, alias champion" in output
     assert_same_outs(project, undisturbed)
     assert_one_whole_run(project, undisturbed.outs()["train/history.jsonl"].decode().count("\n"))
 
