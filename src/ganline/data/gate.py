@@ -80,8 +80,8 @@ class Verdict:
                 f"the data does not meet the suite {self.suite}:\n    {self.message()}",
                 expected="every critical expectation met",
                 remedy=(
-                    f"{where}mend the data and run again with ACCEPT=1 (or `ganline fetch --accept`), or allow a share "
-                    "of rows with validate.quarantine"
+                    f"{where}mend the data and run again with ACCEPT=1 (or `ganline fetch --accept`), or let a share "
+                    "of bad rows be set aside: validate.quarantine in params.yaml or the preset"
                 ),
             )
 
