@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 # When a kill is due: what the log says, or a file that exists only meanwhile. From fetching over checkpoints and the
 # making of MLflow's tables to registering.
 MOMENTS = ["fetch", "Running stage 'manifest'", "Running stage 'prepare'", "training starts", "kimg"]
-MOMENTS += ["file:.ganline/work/*/checkpoints/.partial-step-*", "file:.ganline/mlflow/.partial-mlflow.db"]
+MOMENTS += ["file:.ganline/*/*/checkpoints/.partial-step-*", "file:.ganline/mlflow/.partial-mlflow.db"]
 MOMENTS += ["Running stage 'evaluate'", "Running stage 'export'", "export: ran", "Validating input example"]
 
 LONGER = {"train": {"total_kimg": 16, "tick_kimg": 0.32}}
