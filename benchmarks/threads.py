@@ -2,8 +2,9 @@
 
     python benchmarks/threads.py --out benchmarks/results/threads.json
 
-Needs artifacts/prepare (`dvc repro prepare`). Every policy runs in a process of its own, the policies in turn, three
-times; the best rate of each counts. Then two trainings at once, with two threads each and with one each.
+Needs artifacts/prepare (`dvc repro prepare`). Every policy runs in a process of its own, the policies in turn,
+`--repeats` times; the best rate of each counts. Then two trainings at once, with two threads each and with one each:
+few steps, for they may take a second each.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ POLICIES = {
     "bounded spin (ganline's default)": {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000"},
     "active (spin without end)": {"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "infinity"},
 }
-STEPS, REPEATS = 48, 3
+STEPS_ALONE, STEPS_TOGETHER = 48, 8
 
 
-def measure() -> None:
+def measure(count: int) -> None:
     """Print images per second of the default recipe's training step, in this process."""
     from ganline.config import load_config
     from ganline.data.loader import Batches, Prepared
@@ -47,12 +48,12 @@ def measure() -> None:
             run_step(state, config=config, phases=phases, batches=batches, compute=compute)
         return count * config.batch / (time.monotonic() - started)
 
-    steps(16)
-    print(json.dumps({"rate": max(steps(STEPS) for _ in range(2)), "machine": machine(compute)}))
+    steps(count // 3)
+    print(json.dumps({"rate": max(steps(count) for _ in range(2)), "machine": machine(compute)}))
 
 
-def start(environment: dict[str, str]) -> subprocess.Popen[str]:
-    command = [sys.executable, __file__, "--measure"]
+def start(environment: dict[str, str], *, steps: int) -> subprocess.Popen[str]:
+    command = [sys.executable, __file__, "--measure", str(steps)]
     return subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True)
 
 
@@ -63,23 +64,25 @@ def rate_of(process: subprocess.Popen[str]) -> tuple[float, dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--measure", action="store_true", help="measure in this process")
+    parser.add_argument("--measure", type=int, metavar="STEPS", help="measure in this process")
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if options.measure:
-        measure()
+        measure(options.measure)
         return
     alone: dict[str, list[float]] = {name: [] for name in POLICIES}
     machine: dict = {}
-    for _ in range(REPEATS):
+    for _ in range(options.repeats):
         for name, environment in POLICIES.items():
-            rate, machine = rate_of(start(environment))
+            rate, machine = rate_of(start(environment, steps=STEPS_ALONE))
             alone[name].append(round(rate, 1))
             print(name, alone[name], flush=True)
     together = {}
     for threads in ("2", "1"):
         for name, environment in POLICIES.items():
-            pair = [start(environment | {"OMP_NUM_THREADS": threads}) for _ in range(2)]
+            env = environment | {"OMP_NUM_THREADS": threads}
+            pair = [start(env, steps=STEPS_TOGETHER) for _ in range(2)]
             together[f"{threads} threads each, {name}"] = [round(rate_of(process)[0], 1) for process in pair]
             print(threads, name, together[f"{threads} threads each, {name}"], flush=True)
     base = max(alone["passive (sleep at once)"])
