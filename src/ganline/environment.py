@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 
 # OpenMP workers that spin without end made batch-1 work up to 100 times slower on shared cores: let them sleep, but
-# only after a short spin (some 20 microseconds), or small convolutions pay for a wake-up each
+# only after a short spin, or small convolutions pay for a wake-up each
 # (benchmarks/threads.py: 1.5 times the images per second of sleeping at once).
 # CUBLAS_WORKSPACE_CONFIG is what torch asks for before it promises deterministic matrix products.
 DEFAULTS: Mapping[str, str] = {

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from ganline.config import read_yaml
 from tests.line.project import STAGES, Project, make_project
@@ -67,6 +68,8 @@ def test_register_is_idempotent_and_the_model_paints(project, tmp_path) -> None:
     first = project.must("ganline", "register")
     assert "tiny version 1, alias champion" in first
     assert "tiny version 1, alias champion" in project.must("ganline", "register")
+    uri = f"sqlite:///{project.root}/.ganline/mlflow/mlflow.db"
+    assert MlflowClient(uri, uri).get_model_version("tiny", "1").tags["ganline.exact"] == "true"
     grid = tmp_path / "grid.png"
     command = ["ganline", "generate", "--model", "models:/tiny@champion", "--n", "9", "--label", "3", "-o", str(grid)]
     project.must(*command)
