@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel
@@ -25,13 +25,24 @@ Made by `python docs/make_configuration.py` from the classes; "default" is the c
 """
 
 
+VALUES: dict[type[BaseModel], None] = {}  # what may stand where a number may; each is listed once, at the end
+
+
+def is_a_number_too(annotation: Any) -> bool:
+    """Whether a union of models allows a plain number."""
+    return annotation is float or any(is_a_number_too(inner) for inner in get_args(annotation))
+
+
 def rows(kind: type[BaseModel], prefix: str, here: Any) -> Iterator[tuple[str, str, str, str]]:
     """(key, type, default, value here) of every leaf below a section."""
     for name, field in kind.model_fields.items():
         key = f"{prefix}.{field.alias or name}".lstrip(".")
         value = here.get(field.alias or name) if isinstance(here, dict) else None
         inner = models_in(field.annotation)
-        if len(inner) == 1:
+        if inner and is_a_number_too(field.annotation):
+            VALUES.update(dict.fromkeys(inner))
+            yield key, " or ".join(["number", *(kind.__name__ for kind in inner)]), str(field.default), str(value or "")
+        elif len(inner) == 1:
             yield from rows(inner[0], key, value)
         elif inner:
             for variant in inner:
@@ -57,18 +68,16 @@ def page() -> str:
     for name, field in Config.model_fields.items():
         section = field.alias or name
         (kind,) = models_in(field.annotation)
-        lines += [
-            f"## {section}",
-            "",
-            inspect.getdoc(kind) or "",
-            "",
-            "| key | type | default | here |",
-            "|---|---|---|---|",
-        ]
-        for row in rows(kind, section, here.get(section)):
-            lines.append("| `{}` | {} | {} | {} |".format(*row))
-        lines.append("")
+        lines += table(section, kind, section, here.get(section))
+    for kind in list(VALUES):
+        lines += table(f"{kind.__name__}, where a number may stand", kind, "", None)
     return "\n".join(lines)
+
+
+def table(title: str, kind: type[BaseModel], prefix: str, here: Any) -> list[str]:
+    """Lines of one section: heading, docstring, a row a key."""
+    head = [f"## {title}", "", inspect.getdoc(kind) or "", "", "| key | type | default | here |", "|---|---|---|---|"]
+    return [*head, *("| `{}` | {} | {} | {} |".format(*row) for row in rows(kind, prefix, here)), ""]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ganline.data.config import DataConfig, ManifestConfig, PrepareConfig, ValidateConfig
 from ganline.errors import ConfigError
 from ganline.evaluation.config import EvaluateConfig, ExtractorConfig, ReferenceConfig
-from ganline.models.pixelshuffle import stem_resolution
+from ganline.models.layers import stem_resolution
 from ganline.registry.promotion import FloorsConfig
 from ganline.training.config import TrainConfig
 
@@ -59,7 +59,7 @@ class Config(BaseModel):
 
 def check_resolution(config: Config) -> None:
     """Refuse a resolution that the model cannot paint before anything runs. Raises ConfigError."""
-    if config.train.model.name == "pixelshuffle":
+    if config.train.model.name != "mlp":
         stem_resolution(config.prepare.resolution)
 
 

@@ -6,7 +6,7 @@ import math
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -15,26 +15,32 @@ import torch
 from torch import nn
 
 CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how networks run. `autocast` is None for plain fp32."""
+    """Where and how networks run: forward passes in `autocast` (None for none), weights and optimizers in `dtype`."""
 
     device: torch.device
     autocast: torch.dtype | None
+    dtype: torch.dtype = torch.float32
 
     @contextmanager
     def precision(self) -> Iterator[None]:
-        """Run forward passes in the chosen precision; parameters and losses stay fp32."""
+        """Run forward passes in the chosen precision; parameters and losses stay in `dtype`."""
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             yield
 
     def place(self, module: M) -> M:
         """Move a network to the device, in the memory format that its convolutions like best."""
-        return module.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return module.to(device=self.device, dtype=self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def scaler(self) -> torch.amp.GradScaler | None:
+        """What keeps fp16 gradients from vanishing; None where the precision needs no scaling."""
+        return torch.amp.GradScaler(self.device.type) if self.autocast == torch.float16 else None
 
     def synchronize(self) -> None:
         """Wait for the device: only for clocks, never inside a step."""
@@ -42,11 +48,24 @@ class Compute:
             torch.cuda.synchronize(self.device)
 
 
+def full_precision(like: torch.Tensor) -> AbstractContextManager[object]:
+    """Switch autocast off around arithmetic that must not lose bits, on the device of `like`."""
+    kind = like.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+
+
 def pick(precision: Precision = "auto") -> Compute:
-    """Choose the device (one GPU where there is one, else the CPU) and its fast exact-enough precision."""
-    device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    fast = torch.bfloat16 if precision == "bf16" or (precision == "auto" and bf16_is_fast(device)) else None
-    return Compute(device, fast)
+    """Choose the device (the GPU of this rank where there is one, else the CPU) and its fast exact-enough precision.
+
+    fp16 is scaled (for GPUs before Ampere), fp64 is for comparisons.
+    """
+    on_gpu = torch.cuda.is_available()
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(device)
+    if precision == "auto":
+        precision = "bf16" if bf16_is_fast(device) else "fp32"
+    return Compute(device, AUTOCAST.get(precision), torch.float64 if precision == "fp64" else torch.float32)
 
 
 def bf16_is_fast(device: torch.device) -> bool:
@@ -100,7 +119,7 @@ def machine(compute: Compute, *, world_size: int = 1) -> dict[str, str | int]:
         "device": torch.cuda.get_device_name(compute.device) if on_gpu else cpu_model(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
-        "precision": str(compute.autocast or torch.float32).removeprefix("torch."),
+        "precision": str(compute.autocast or compute.dtype).removeprefix("torch."),
         "world_size": world_size,
     }
 

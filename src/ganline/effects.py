@@ -19,6 +19,7 @@ from ganline.integrations import dvc_repo
 from ganline.lineage import collect, patch, train_recipe
 from ganline.stages import (
     DATA,
+    EXTRACTOR,
     MANIFEST,
     METRICS,
     MODEL,
@@ -143,7 +144,7 @@ class Training:
 
 def begun_training(config: Config, root: Path) -> Training | None:
     """The training of the workspace's recipe if it has begun on this machine, else None."""
-    work = work_folder(root, train_recipe(config, root / PREPARE))
+    work = work_folder(root, train_recipe(config, root / PREPARE, root / EXTRACTOR))
     if not (work / "history.jsonl").exists():
         return None
     machine, outcome = read_json(work / "machine.json"), work / "outcome.json"
@@ -161,7 +162,7 @@ def tracking_run(config: Config, root: Path, machine: dict[str, Any] | None) -> 
     from ganline.integrations.mlflow_tracking import find_or_start_run
 
     return find_or_start_run(
-        train_recipe(config, root / PREPARE),
+        train_recipe(config, root / PREPARE, root / EXTRACTOR),
         machine,
         name=f"{config.register_.name}-{config.train.model.name}",
         params=config.model_dump(mode="json", by_alias=True),

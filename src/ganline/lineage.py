@@ -17,7 +17,11 @@ from ganline.integrations.mlflow_registry import Lineage
 
 SNAPSHOT_MESSAGE = "ganline snapshot of a working tree"
 # The rooms that decide the weights: a change in any of them makes saved training state another recipe's.
-TRAINING_ROOMS = ("data/loader.py", "devices.py", "images.py", "losses", "models", "seeds.py", "training")
+TRAINING_ROOMS = (
+    *("augment.py", "data/loader.py", "devices.py", "draws.py", "images.py", "losses", "models", "ranks.py"),
+    *("schedules.py", "seeds.py", "training"),
+    *("evaluation/extractor.py", "evaluation/frechet.py", "evaluation/probe.py"),
+)
 
 
 def code_hash(rooms: tuple[str, ...] = TRAINING_ROOMS) -> str:
@@ -32,10 +36,10 @@ def code_hash(rooms: tuple[str, ...] = TRAINING_ROOMS) -> str:
     return sha256_json(hashes)
 
 
-def train_recipe(config: Config, prepared: Path) -> str:
+def train_recipe(config: Config, prepared: Path, extractor: Path) -> str:
     """What decides a training's result, given the machine: its section, the bytes of its inputs, its code."""
     section = config.train.model_dump(mode="json", exclude={"checkpoint_seconds"})
-    return sha256_json([section, sha256_tree(prepared), code_hash()])
+    return sha256_json([section, sha256_tree(prepared), sha256_tree(extractor), code_hash()])
 
 
 def git(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
@@ -73,7 +77,7 @@ def temporary_index() -> Iterator[dict[str, str]]:
 def collect(config: Config, root: Path, machine: dict[str, Any], *, exact: bool | None) -> Lineage:
     """The lineage of the artifacts that lie in a workspace. `exact`: all of it was trained on this machine."""
     return Lineage(
-        recipe=train_recipe(config, root / "artifacts" / "prepare"),
+        recipe=train_recipe(config, root / "artifacts" / "prepare", root / "artifacts" / "extractor"),
         machine=sha256_json(machine),
         dataset=config.data.source.name,
         commit=base_commit(root) or None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,9 +122,23 @@ def reference(config: Config, root: Path) -> None:
 
 
 def train(config: Config, root: Path) -> None:
-    """Train the GAN: its state lies in the recipe's work folder while it runs, then a bundle with its history."""
+    """Train the GAN: its state lies in the recipe's work folder while it runs, then a bundle with its history.
+
+    Under torchrun every rank runs this; the first holds the work folder and writes the outs.
+    """
+    from ganline import ranks
+
+    with ranks.joined():
+        train_together(config, root)
+
+
+def train_together(config: Config, root: Path) -> None:
+    """What each rank of a training does."""
+    from ganline import ranks
     from ganline.data.loader import Prepared
     from ganline.devices import machine, make_exact, pick
+    from ganline.evaluation.extractor import Extractor
+    from ganline.evaluation.probe import make_probe
     from ganline.registry.bundle import DISCRIMINATOR, GENERATOR, ModelSpec, write_bundle
     from ganline.training.loop import Run
     from ganline.training.loop import train as run_training
@@ -138,23 +152,35 @@ def train(config: Config, root: Path) -> None:
         image={"resolution": prepared.resolution, "channels": prepared.channels},  # type: ignore[arg-type]
         labels=prepared.labels,
     )
-    recipe = train_recipe(config, root / PREPARE)
-    work = work_folder(root, recipe)
-    with only_writer(work):
-        write_json(work / "machine.json", machine(compute))
+    recipe = train_recipe(config, root / PREPARE, root / EXTRACTOR)
+    work, here = work_folder(root, recipe), machine(compute, world_size=ranks.size())
+    with only_writer(work) if ranks.is_first() else nullcontext():
+        if ranks.is_first():
+            write_json(work / "machine.json", here)
+        probe = make_probe(
+            Extractor.load(root / EXTRACTOR, compute),
+            prepared.split("val"),
+            seed=config.train.seed,
+            n=config.train.watch.n,
+            num_classes=spec.conditioning.num_classes,
+            compute=compute,
+        )
         state = run_training(
             config.train,
             prepared.split("train"),
             image=spec.image,
             conditioning=spec.conditioning,
-            run=Run(work, recipe, machine(compute)),
+            run=Run(work, recipe, here),
             compute=compute,
             initial=initial_networks(config, root),
+            probe=probe,
         )
+        if not ranks.is_first():
+            return
         networks = {GENERATOR: state.G_ema.state_dict(), DISCRIMINATOR: state.D.state_dict()}
         write_bundle(root / TRAIN, spec, networks=networks)
         shutil.copyfile(work / "history.jsonl", root / TRAIN / "history.jsonl")
-        write_json(work / "outcome.json", {"exact": state.exact, "skipped": state.skipped})
+        write_json(work / "outcome.json", {"exact": state.exact, "skipped": state.skipped, **state.extra})
     if state.skipped:
         log.warning("train: %d updates were masked because they were not finite", state.skipped)
 
@@ -250,7 +276,8 @@ class Stage:
     rooms: tuple[str, ...]
 
 
-CORE = ("devices.py", "files.py", "images.py", "seeds.py")
+CORE = ("devices.py", "files.py", "images.py", "ranks.py", "seeds.py")
+PROBE = ("evaluation/extractor.py", "evaluation/frechet.py", "evaluation/probe.py")
 
 STAGES: Mapping[str, Stage] = {
     "manifest": Stage(manifest, ("data.source", "manifest"), (DATA,), (MANIFEST,), ("data", "files.py")),
@@ -276,16 +303,27 @@ STAGES: Mapping[str, Stage] = {
     "train": Stage(
         train,
         ("train",),
-        (PREPARE,),
+        (PREPARE, EXTRACTOR),
         (TRAIN,),
-        ("data/loader.py", "losses", "models", "registry/bundle.py", "training", *CORE),
+        (
+            "data/loader.py",
+            "augment.py",
+            "draws.py",
+            "losses",
+            "models",
+            "registry/bundle.py",
+            "schedules.py",
+            "training",
+            *PROBE,
+            *CORE,
+        ),
     ),
     "evaluate": Stage(
         evaluate,
         ("evaluate",),
         (PREPARE, EXTRACTOR, REFERENCE, TRAIN),
         (METRICS, SAMPLES, NEIGHBOURS),
-        ("data/loader.py", "evaluation", "models", "registry/bundle.py", *CORE),
+        ("data/loader.py", "draws.py", "evaluation", "models", "registry/bundle.py", *CORE),
     ),
     "export": Stage(
         export,

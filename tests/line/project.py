@@ -27,6 +27,7 @@ TINY = {
         "tick_kimg": 0.064,
         "sample_kimg": 0.32,
         "checkpoint_seconds": 0.0,
+        "watch": {"after_share": 1.0},  # nothing is learned in 40 steps
     },
     "register": {"name": "tiny", "floors": {"coverage_min": 0.05, "fd_ratio_max": None}},
 }

@@ -13,11 +13,11 @@ PACKAGE = Path(__file__).parents[2] / "src" / "ganline"
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS = [
-    {"errors", "files", "environment", "seeds", "leash", "home", "doctor", "torchvision_shim"},
-    {"images", "devices"},
+    {"errors", "files", "environment", "seeds", "leash", "home", "doctor", "torchvision_shim", "schedules"},
+    {"images", "devices", "ranks", "draws"},
     {"data"},
     {"models"},
-    {"losses"},
+    {"losses", "augment"},
     {"training"},
     {"evaluation"},
     {"registry"},

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ganline import ranks
 from ganline.files import read_json
 from ganline.images import to_network
 from ganline.seeds import generator
@@ -42,7 +43,10 @@ class Prepared:
 
 
 class Batches:
-    """An endless stream of shuffled batches. Batch k is a pure function of (seed, k): there is no cursor to lose."""
+    """An endless stream of shuffled batches. Batch k is a pure function of (seed, k): there is no cursor to lose.
+
+    `batch` counts the images of all ranks; `get` gives this rank's share of them.
+    """
 
     def __init__(self, split: Split, *, batch: int, seed: int, mirror: bool, device: torch.device):
         self.split, self.batch, self.seed, self.mirror, self.device = split, batch, seed, mirror, device
@@ -69,8 +73,9 @@ class Batches:
         return torch.cat(parts)
 
     def get(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Batch k: images float [batch, C, H, W] in [-1, 1] and labels int64 [batch], on the device."""
-        rows = self.indices(k)
+        """This rank's rows of batch k: images float [n, C, H, W] in [-1, 1] and labels int64 [n], on the device."""
+        share = ranks.rows(self.batch)
+        rows = self.indices(k)[share]
         if self._images is not None:
             rows = rows.to(self.device)
             pixels = self._images[rows]
@@ -78,7 +83,7 @@ class Batches:
             pixels = torch.from_numpy(self.split.images[rows.numpy()]).to(self.device)
         images = to_network(pixels).contiguous(memory_format=torch.channels_last)
         if self.mirror:
-            flip = torch.rand(self.batch, generator=generator(self.seed, "mirror", k)) < 0.5
+            flip = torch.rand(self.batch, generator=generator(self.seed, "mirror", k))[share] < 0.5
             images = torch.where(flip.to(self.device)[:, None, None, None], images.flip(3), images)
         return images, self._labels[rows.to(self._labels.device)]
 

@@ -12,10 +12,11 @@ class ExtractorConfig(BaseModel):
 
     `classifier` learns the data set's labels, `rotation` which of four right angles an image was turned by
     (Gidaris et al. 2018, arXiv 1803.07728): for images without labels. `auto` is classifier where there are labels.
+    `channels` is one grey classifier for each colour channel apart: for Stacked-MNIST, whose labels are three digits.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    task: Literal["classifier", "rotation", "auto"] = "classifier"
+    task: Literal["classifier", "rotation", "channels", "auto"] = "classifier"
     width: int = Field(default=32, ge=4)
     feature_dim: int = Field(default=128, ge=8)
     epochs: float = Field(default=3.0, gt=0.0)
@@ -47,4 +48,6 @@ class EvaluateConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     seeds: tuple[int, ...] = Field(default=(1, 2, 3), min_length=3)
     neighbours: int = Field(default=12, ge=1)
+    modes_n: int | None = Field(default=None, ge=1)
+    """How many images of each seed the modes are counted in; None leaves the count out. Papers take 26,000."""
     inception: InceptionConfig | None = None

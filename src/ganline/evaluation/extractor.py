@@ -8,7 +8,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,14 +55,42 @@ class FeatureNet(nn.Module):
         return self.head(features), features
 
 
+class PerChannel(nn.Module):
+    """One grey FeatureNet for every colour channel apart: image [N, C, H, W] -> joint logits and features.
+
+    Logits [N, K^C] are the channels' log-probabilities, summed for every combination of classes, first channel slowest:
+    their argmax combines the channels' own, and cross-entropy on them is the sum of the channels' (label smoothing
+    included: the mean over combinations of a sum is the sum of the means). Features [N, C * F] stand side by side.
+    """
+
+    def __init__(self, net: FeatureNet):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        n, channels = images.shape[:2]
+        logits, features = self.net(images.flatten(0, 1).unsqueeze(1))
+        own = logits.float().log_softmax(1).unflatten(0, (n, channels))
+        joint = own[:, 0]
+        for channel in range(1, channels):
+            joint = (joint[:, :, None] + own[:, channel, None]).flatten(1)
+        return joint, features.reshape(n, -1)
+
+
+def build_net(task: str, options: dict[str, Any]) -> nn.Module:
+    """The network of a task, with random weights."""
+    net = FeatureNet(**options)
+    return PerChannel(net) if task == "channels" else net
+
+
 class Extractor:
     """A frozen FeatureNet with its name, e.g. `classifier_fashion-mnist@1a2b3c4d`."""
 
-    def __init__(self, net: FeatureNet, meta: dict, compute: Compute):
+    def __init__(self, net: nn.Module, meta: dict, compute: Compute):
         self.meta, self.compute = meta, compute
         self.net = compute.place(net).eval().requires_grad_(False)
         self.name: str = meta["name"]
-        self.classifies: bool = meta["task"] == "classifier"
+        self.classifies: bool = meta["task"] in ("classifier", "channels")
 
     @classmethod
     def load(cls, folder: Path, compute: Compute) -> Extractor:
@@ -68,7 +99,7 @@ class Extractor:
         state = load_file(folder / "extractor.safetensors")
         if identity(state) != meta["sha8"]:
             raise BundleError(f"{folder} holds other weights than {meta['name']}", remedy="run `dvc repro extractor`")
-        net = FeatureNet(**meta["net"])
+        net = build_net(meta["task"], meta["net"])
         net.load_state_dict(state)
         return cls(net, meta, compute)
 
@@ -98,12 +129,14 @@ def train_extractor(prepared: Prepared, config: ExtractorConfig, out: Path, comp
             f"{prepared.name} has {len(prepared.labels)} labels: a classifier cannot be trained",
             remedy="set extractor.task: rotation (self-supervised)",
         )
-    num_classes = 4 if rotation else len(prepared.labels)
-    shape = {"channels": prepared.channels, "resolution": prepared.resolution}
+    channels, num_classes = prepared.channels, 4 if rotation else len(prepared.labels)
+    if task == "channels":
+        channels, num_classes = 1, len(channel_classes(prepared.labels, channels=prepared.channels))
+    shape = {"channels": channels, "resolution": prepared.resolution}
     net_options = shape | {"width": config.width, "feature_dim": config.feature_dim, "num_classes": num_classes}
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        net = compute.place(FeatureNet(**net_options))
+        net = compute.place(build_net(task, net_options))
     fit(net, prepared.split("train"), config, compute, rotation=rotation)
     accuracy = validation_accuracy(net.eval(), prepared.split("val"), compute, rotation=rotation)
     log.info("extractor: %s accuracy %.4f on the validation split", task, accuracy)
@@ -132,7 +165,23 @@ def train_extractor(prepared: Prepared, config: ExtractorConfig, out: Path, comp
     return meta
 
 
-def fit(net: FeatureNet, split: Split, config: ExtractorConfig, compute: Compute, *, rotation: bool) -> None:
+def channel_classes(labels: Sequence[str], *, channels: int) -> str:
+    """The classes of one channel: the characters that labels are made of, one a channel. Raises GateError.
+
+    Labels must be all combinations, first channel slowest ("00", "01", "10", "11" of "01"), as PerChannel's logits are.
+    """
+    characters = "".join(sorted(set("".join(labels))))
+    complete = len(labels) == len(characters) ** channels
+    if not complete or list(labels) != ["".join(each) for each in product(characters, repeat=channels)]:
+        raise GateError(
+            f"{len(labels)} labels such as {', '.join(labels[:3])} do not name a class for each channel",
+            expected=f"all combinations of {channels} characters, one a channel, such as 000 to 999",
+            remedy="set extractor.task: classifier",
+        )
+    return characters
+
+
+def fit(net: nn.Module, split: Split, config: ExtractorConfig, compute: Compute, *, rotation: bool) -> None:
     """Cross-entropy with Adam and a one-cycle learning rate, for `epochs` passes."""
     batches = Batches(split, batch=config.batch, seed=config.seed, mirror=False, device=compute.device)
     steps = max(1, round(config.epochs * len(split) / config.batch))
@@ -163,7 +212,7 @@ def rotate_all(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @torch.inference_mode()
-def validation_accuracy(net: FeatureNet, split: Split, compute: Compute, *, rotation: bool) -> float:
+def validation_accuracy(net: nn.Module, split: Split, compute: Compute, *, rotation: bool) -> float:
     """Share of the validation split that the network names rightly."""
     right = total = 0
     for start in range(0, len(split), 256):

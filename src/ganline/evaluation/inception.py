@@ -17,7 +17,7 @@ from ganline.evaluation.frechet import fit_gaussian, frechet_distance
 from ganline.evaluation.measure import count_name, random_rows, spread
 from ganline.files import sha256_file
 from ganline.models.sampling import sample
-from ganline.models.spec import GeneratorCall
+from ganline.models.spec import Generator
 
 # torch-fidelity's pt_inception-2015-12-05-6726825d.pth, a port of the weights of the original FID code.
 PUBLISHED = "6726825d"
@@ -43,7 +43,7 @@ def check_weights(config: InceptionConfig) -> Path:
 def inception_record(
     config: InceptionConfig,
     *,
-    G: GeneratorCall,
+    G: Generator,
     split: Split,
     split_name: str,
     n: int,

@@ -17,8 +17,11 @@ from ganline.devices import Compute
 from ganline.evaluation.extractor import Extractor
 from ganline.evaluation.frechet import Gaussian, fit_gaussian, frechet_distance
 from ganline.models.sampling import sample
-from ganline.models.spec import GeneratorCall
+from ganline.models.spec import Generator
 from ganline.seeds import generator
+
+MANY_CLASSES = 100
+SHOWN_CLASSES = 20
 
 
 @dataclass(frozen=True)
@@ -45,25 +48,29 @@ class Reference:
 
 @dataclass(frozen=True)
 class Fakes:
-    """One seed's generated images as features [N, F], logits [N, K] and the labels that were asked for."""
+    """One seed's generated images: features [N, F], the class seen in each and the one asked for, int64 [N]."""
 
     features: np.ndarray
-    logits: np.ndarray
+    seen: np.ndarray
     asked: np.ndarray | None
+
+    def first(self, n: int) -> Fakes:
+        """The first n of them: what the same seed gives when n are generated."""
+        return Fakes(self.features[:n], self.seen[:n], None if self.asked is None else self.asked[:n])
 
 
 def fake_features(
-    G: GeneratorCall, extractor: Extractor, *, n: int, seed: int, num_classes: int, compute: Compute
+    G: Generator, extractor: Extractor, *, n: int, seed: int, num_classes: int, compute: Compute
 ) -> Fakes:
     """Generate n images with one seed and extract their features."""
-    features, logits, asked = [], [], []
+    features, seen, asked = [], [], []
     for images, labels in sample(G, n=n, seed=seed, num_classes=num_classes, compute=compute):
-        f, k = extractor(images)
+        f, logits = extractor(images)
         features.append(f)
-        logits.append(k)
+        seen.append(logits.argmax(1))
         if labels is not None:
             asked.append(labels.cpu().numpy())
-    return Fakes(np.concatenate(features), np.concatenate(logits), np.concatenate(asked) if asked else None)
+    return Fakes(np.concatenate(features), np.concatenate(seen), np.concatenate(asked) if asked else None)
 
 
 def random_rows(size: int, n: int, stream: str) -> np.ndarray:
@@ -94,32 +101,34 @@ def distance_record(reference: Reference, target: Gaussian, fakes: dict[int, Fak
 def class_records(fakes: dict[int, Fakes], labels: Sequence[str], name: str) -> dict[str, Any]:
     """Classes that appear, by the extractor's own classifier; and agreement with the labels that were asked for.
 
-    A class counts as covered if it makes up at least a tenth of its fair share of the images.
+    A class counts as covered if it makes up at least a tenth of its fair share of the images. Of more than MANY_CLASSES
+    only the first few missing ones are named, and nothing is said of each class.
     """
-    n = sum(len(fake.logits) for fake in fakes.values())
-    predicted = np.concatenate([fake.logits.argmax(1) for fake in fakes.values()])
-    histogram = np.bincount(predicted, minlength=len(labels)) / n
+    few = len(labels) <= MANY_CLASSES
+    seen = np.concatenate([fake.seen for fake in fakes.values()])
+    n = len(seen)
+    histogram = np.bincount(seen, minlength=len(labels)) / n
     fair = 1.0 / len(labels)
+    missing = [label for label, share in zip(labels, histogram, strict=True) if share < fair / 10]
     common = {"n": n, "seeds": sorted(fakes), "extractor": name}
-    records: dict[str, Any] = {
-        "class_coverage": common
-        | {
-            "name": f"class_coverage_{name}",
-            "value": float((histogram >= fair / 10).mean()),
-            "histogram": dict(zip(labels, histogram.tolist(), strict=True)),
-            "missing": [label for label, share in zip(labels, histogram, strict=True) if share < fair / 10],
-        }
+    coverage: dict[str, Any] = {
+        "name": f"class_coverage_{name}",
+        "value": float((histogram >= fair / 10).mean()),
+        "missing": missing if few else missing[:SHOWN_CLASSES],
+        "num_missing": len(missing),
     }
+    if few:
+        coverage["histogram"] = dict(zip(labels, histogram.tolist(), strict=True))
+    records: dict[str, Any] = {"class_coverage": common | coverage}
     if all(fake.asked is not None for fake in fakes.values()):
         asked = np.concatenate([fake.asked for fake in fakes.values() if fake.asked is not None])
-        records["label_accuracy"] = common | {
-            "name": f"label_accuracy_{name}",
-            "value": float((predicted == asked).mean()),
-            "per_class": {
-                label: float((predicted[asked == k] == k).mean()) if (asked == k).any() else None
+        accuracy: dict[str, Any] = {"name": f"label_accuracy_{name}", "value": float((seen == asked).mean())}
+        if few:
+            accuracy["per_class"] = {
+                label: float((seen[asked == k] == k).mean()) if (asked == k).any() else None
                 for k, label in enumerate(labels)
-            },
-        }
+            }
+        records["label_accuracy"] = common | accuracy
     return records
 
 

@@ -10,6 +10,7 @@ import torch
 
 from ganline.data.loader import Prepared
 from ganline.devices import Compute
+from ganline.errors import GateError
 from ganline.evaluation.config import EvaluateConfig
 from ganline.evaluation.extractor import Extractor
 from ganline.evaluation.frechet import fit_gaussian
@@ -22,9 +23,10 @@ from ganline.evaluation.measure import (
     nearest,
     neighbour_sheet,
 )
+from ganline.evaluation.modes import mode_records
 from ganline.images import enlarge, grid
 from ganline.models.sampling import sample
-from ganline.models.spec import GeneratorCall
+from ganline.models.spec import Generator
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ SHEET_ROWS = 8
 
 
 def measure(
-    G: GeneratorCall,
+    G: Generator,
     *,
     num_classes: int,
     prepared: Prepared,
@@ -42,11 +44,19 @@ def measure(
     config: EvaluateConfig,
     compute: Compute,
 ) -> dict[str, Any]:
-    """All metrics of one generator, each with its protocol."""
-    fakes = {}
+    """All metrics of one generator, each with its protocol. Raises GateError where modes cannot be counted."""
+    if config.modes_n is not None and not extract.classifies:
+        raise GateError(
+            f"evaluate.modes_n is {config.modes_n}, but {extract.name} tells no classes apart",
+            expected="extractor.task: classifier or channels",
+            remedy="set it, or evaluate.modes_n: null",
+        )
+    n = max(real.n, config.modes_n or 0)
+    made = {}
     for seed in config.seeds:
-        fakes[seed] = fake_features(G, extract, n=real.n, seed=seed, num_classes=num_classes, compute=compute)
-        log.info("evaluate: seed %d, %d images", seed, real.n)
+        made[seed] = fake_features(G, extract, n=n, seed=seed, num_classes=num_classes, compute=compute)
+        log.info("evaluate: seed %d, %d images", seed, n)
+    fakes = {seed: each.first(real.n) for seed, each in made.items()}
     if real.n <= real.features.shape[1]:
         log.warning(
             "evaluate: N = %d is not above the extractor's %d features: distances this small in N are rough",
@@ -61,6 +71,14 @@ def measure(
     }
     if extract.classifies:
         metrics |= class_records(fakes, prepared.labels, extract.name)
+    if config.modes_n is not None:
+        metrics |= mode_records(
+            {seed: each.seen[: config.modes_n] for seed, each in made.items()},
+            train_labels=prepared.split("train").labels,
+            extract=extract,
+            real=prepared.split(real.split),
+            num_modes=len(prepared.labels),
+        )
     if config.inception is not None:
         metrics["inception"] = inception_record(
             config.inception,
@@ -75,7 +93,7 @@ def measure(
     return metrics
 
 
-def sheet_images(G: GeneratorCall, *, columns: int, num_classes: int, compute: Compute) -> np.ndarray:
+def sheet_images(G: Generator, *, columns: int, num_classes: int, compute: Compute) -> np.ndarray:
     """SHEET_ROWS images for each of `columns` columns, uint8 [N, C, H, W]; one class a column where there are any."""
     if not num_classes:
         batches = sample(G, n=columns * SHEET_ROWS, seed=SHEET_SEED, num_classes=0, compute=compute)
@@ -88,7 +106,7 @@ def sheet_images(G: GeneratorCall, *, columns: int, num_classes: int, compute: C
     return np.stack(per_column, axis=1).reshape(-1, *per_column[0].shape[1:])
 
 
-def samples_picture(G: GeneratorCall, *, num_classes: int, compute: Compute) -> np.ndarray:
+def samples_picture(G: Generator, *, num_classes: int, compute: Compute) -> np.ndarray:
     """The sheet of samples, not chosen by hand: fixed seeds, uint8 [C, H, W]."""
     columns = min(max(num_classes, 8), 16)
     images = sheet_images(G, columns=columns, num_classes=num_classes, compute=compute)
@@ -96,7 +114,7 @@ def samples_picture(G: GeneratorCall, *, num_classes: int, compute: Compute) -> 
 
 
 def neighbours_picture(
-    G: GeneratorCall,
+    G: Generator,
     *,
     num_classes: int,
     prepared: Prepared,

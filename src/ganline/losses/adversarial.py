@@ -32,13 +32,33 @@ def non_saturating_g(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
     return softplus(-fake).mean()
 
 
+def minimax_g(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+    """log(1 - D(G(z))), the saturating original (ibid., eq. 1); D's side is `non_saturating_d`."""
+    return -softplus(fake).mean()
+
+
+def least_squares_d(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+    """LSGAN with targets 1 for real and 0 for fake (Mao et al. 2017, arXiv 1611.04076, eq. 9)."""
+    return 0.5 * (real - 1).square().mean() + 0.5 * fake.square().mean()
+
+
+def least_squares_g(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+    """LSGAN's generator, with target 1 (ibid.)."""
+    return 0.5 * (fake - 1).square().mean()
+
+
+def wasserstein_d(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+    """The critic's estimate of -W1 (Arjovsky et al. 2017, arXiv 1701.07875, eq. 3); it needs a Lipschitz bound."""
+    return fake.mean() - real.mean()
+
+
 def hinge_d(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
     """Hinge loss (Lim & Ye 2017, arXiv 1705.02894)."""
     return relu(1 - real).mean() + relu(1 + fake).mean()
 
 
-def hinge_g(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-    """-D(G(z)), the generator's side of the hinge loss."""
+def raise_fake_g(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+    """-D(G(z)), the generator's side of the hinge and Wasserstein losses."""
     return -fake.mean()
 
 
@@ -53,7 +73,10 @@ def relativistic_g(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
 
 
 ADVERSARIAL: Mapping[str, Adversarial] = {
+    "minimax": Adversarial(non_saturating_d, minimax_g),
     "non_saturating": Adversarial(non_saturating_d, non_saturating_g),
-    "hinge": Adversarial(hinge_d, hinge_g),
+    "least_squares": Adversarial(least_squares_d, least_squares_g),
+    "wasserstein": Adversarial(wasserstein_d, raise_fake_g),
+    "hinge": Adversarial(hinge_d, raise_fake_g),
     "relativistic": Adversarial(relativistic_d, relativistic_g),
 }

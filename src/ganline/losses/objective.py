@@ -8,20 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ganline import ranks
+from ganline.draws import Draws
 from ganline.losses.adversarial import ADVERSARIAL
-from ganline.losses.penalties import squared_gradient_norms
-from ganline.models import DiscriminatorCall, GeneratorCall
+from ganline.losses.penalties import between, gradient_penalty, path_lengths, squared_gradient_norms
+from ganline.models.layers import drawing
+from ganline.models.spec import Discriminator, Generator
+from ganline.schedules import Value, is_on, value_at
+
+PATH_LENGTH_DECAY = 0.01
+Memory = dict[str, torch.Tensor]
+
+
+def unchanged(images: torch.Tensor) -> torch.Tensor:
+    return images
 
 
 @dataclass
 class Batch:
     """What the phases of one step see. `real` [N, C, H, W] float in [-1, 1]; `z` [N, z_dim]; `label` [N] or None.
 
+    N is this rank's share. `draws(stream)` gives random numbers by global sample; `augmented` is the augmentation that
+    D sees through; `memory` holds device scalars that losses keep between steps.
     Fakes are made once, for the labels of the reals: both sides of a pair show the same class, D's phase reads them
     detached, and G's phase sends its gradient through the same pass. `real_logits` [N] are D's latest, detached.
     """
@@ -30,83 +43,181 @@ class Batch:
     real: torch.Tensor
     label: torch.Tensor | None
     z: torch.Tensor
+    draws: Callable[[str], Draws]
+    nimg: int = 0
+    total_nimg: int = 1
+    augmented: Callable[[torch.Tensor], torch.Tensor] = unchanged
+    memory: Memory = field(default_factory=dict)
+    for_g: bool = True
+    """Whether G's phase will go on with this batch: if not, its fakes need no graph."""
     fake: torch.Tensor | None = None
     real_logits: torch.Tensor | None = field(default=None, repr=False)
 
-    def painted(self, G: GeneratorCall) -> torch.Tensor:
-        """G's images for this batch, with their graph."""
+    def painted(self, G: Generator) -> torch.Tensor:
+        """G's images for this batch, with their graph if G is to learn from them."""
         if self.fake is None:
-            self.fake = G(self.z, self.label)
+            with torch.set_grad_enabled(self.for_g), drawing(G, self.draws("G")):
+                self.fake = G(self.z, self.label)
         return self.fake
+
+    def value(self, of: Value) -> float:
+        """A configured value at this moment of the budget."""
+        return value_at(of, self.nimg, self.total_nimg)
 
 
 # (G, D, batch) -> (loss, statistics to log); all tensors on the device.
-PhaseLoss = Callable[[GeneratorCall, DiscriminatorCall, Batch], tuple[torch.Tensor, dict[str, torch.Tensor]]]
+PhaseLoss = Callable[[Generator, Discriminator, Batch], tuple[torch.Tensor, dict[str, torch.Tensor]]]
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One kind of update: `trains` G or D by `loss`, `repeat` times a step, each time with a batch of its own."""
+    """One kind of update: `trains` G or D by `loss`, `repeat` times a step, each time with a batch of its own.
+
+    `clip` bounds every trained parameter after the update (weight clipping).
+    """
 
     name: str
     trains: Literal["G", "D"]
     loss: PhaseLoss
     repeat: int = 1
+    clip: float | None = None
 
 
 class ObjectiveConfig(BaseModel):
-    """A named adversarial loss with optional R1 / R2 penalties, eager (`penalty_every: 1`) or lazy."""
+    """An adversarial loss with penalties, each eager (`…_every: 1`) or lazy. Gammas may be schedules of images seen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    adversarial: Literal["non_saturating", "hinge", "relativistic"] = "non_saturating"
-    r1_gamma: float = Field(default=0.0, ge=0.0)
-    r2_gamma: float = Field(default=0.0, ge=0.0)
+    adversarial: Literal["minimax", "non_saturating", "least_squares", "wasserstein", "hinge", "relativistic"] = (
+        "non_saturating"
+    )
+    r1_gamma: Value = 0.0
+    r2_gamma: Value = 0.0
+    gp_weight: Value = 0.0
+    """WGAN-GP's lambda."""
     penalty_every: int = Field(default=8, ge=1)
+    """Steps between two penalties on D (R1, R2, GP)."""
+    drift: float = Field(default=0.0, ge=0.0)
+    """Weight of E[D(real)^2], which keeps a critic's logits near zero (Karras et al. 2018, appendix A.1)."""
+    clip: float | None = Field(default=None, gt=0.0)
+    """Bound on every weight of D (the first WGAN)."""
+    path_length_weight: float = Field(default=0.0, ge=0.0)
+    path_length_every: int = Field(default=4, ge=1)
     n_critic: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def a_critic_is_bounded(self) -> ObjectiveConfig:
+        if self.adversarial == "wasserstein" and self.clip is None and not is_on(self.gp_weight):
+            raise ValueError("wasserstein needs a Lipschitz bound: set gp_weight (10) or clip (0.01)")
+        return self
 
     def phases(self) -> tuple[Phase, ...]:
         """The phases of one step, in order."""
-        return Phase("D", "D", d_phase(self), repeat=self.n_critic), Phase("G", "G", g_phase(self))
+        D = Phase("D", "D", d_phase(self), repeat=self.n_critic, clip=self.clip)
+        return D, Phase("G", "G", g_phase(self))
+
+    def fresh_memory(self) -> dict[str, float]:
+        """What the losses remember between steps, at its start."""
+        return {"path_length": 0.0} if self.path_length_weight else {}
+
+
+def judged(
+    D: Discriminator, batch: Batch, groups: list[torch.Tensor], *, penalised: list[bool]
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """D's logits of groups of images [N, …] each, float [groups * N], through the augmentation.
+
+    The groups pass together where samples stay apart and all or none are penalised. Also returns the leaves (whole
+    passes) that penalties take gradients of.
+    """
+    together = not D.mixes_samples and len(set(penalised)) == 1
+    passes = [torch.cat(groups)] if together else groups
+    for images, wanted in zip(passes, penalised, strict=False):
+        images.requires_grad_(wanted)
+    # A second derivative is taken of penalised passes: they stay eager where the network was compiled.
+    call: Any = D.forward if any(penalised) else D
+    logits = []
+    with drawing(D, batch.draws("D")):
+        for images in passes:
+            label = None if batch.label is None else batch.label.repeat(len(images) // len(batch.label))
+            logits.append(wide(call(batch.augmented(images), label)))
+    return torch.cat(logits), passes
+
+
+def wide(logits: torch.Tensor) -> torch.Tensor:
+    """Logits in full precision."""
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def d_phase(config: ObjectiveConfig) -> PhaseLoss:
-    """D's adversarial loss; every `penalty_every`-th step gamma / 2 * R beside it, times `penalty_every`.
+    """D's adversarial loss; every `penalty_every`-th step its penalties beside it, times `penalty_every`.
 
     So a lazy penalty weighs as much as an eager one (Karras et al. 2020, arXiv 1912.04958, section 3.1). Deviation: it
-    shares the step's forward pass and update instead of having its own, which saves both.
+    shares the step's forward pass and update instead of having its own, which saves both. R1 and R2 are taken of the
+    images before augmentation, as in StyleGAN2-ADA and R3GAN.
     """
     d_loss = ADVERSARIAL[config.adversarial].d_loss
     gammas = {"r1": config.r1_gamma, "r2": config.r2_gamma}
 
-    def loss(G: GeneratorCall, D: DiscriminatorCall, batch: Batch):
-        fake = batch.painted(G).detach()
-        penalised = any(gammas.values()) and batch.step % config.penalty_every == 0
-        images = torch.cat([batch.real, fake.to(batch.real.dtype)]).requires_grad_(penalised)
-        labels = None if batch.label is None else torch.cat([batch.label, batch.label])
-        logits = D(images, labels).float()
+    def loss(G: Generator, D: Discriminator, batch: Batch):
+        fake = batch.painted(G).detach().to(batch.real.dtype)
+        lazy = batch.step % config.penalty_every == 0
+        penalised = [lazy and is_on(gamma) for gamma in gammas.values()]
+        logits, passes = judged(D, batch, [batch.real.detach(), fake], penalised=penalised)
         real, fake_logits = logits.chunk(2)
         batch.real_logits = real.detach()
         value = d_loss(real, fake_logits)
         stats = {"loss_D": value, "logits_real": real.mean(), "logits_fake": fake_logits.mean()}
-        if penalised:
-            norms = dict(zip(gammas, squared_gradient_norms(logits, images).chunk(2), strict=True))
-            for name, gamma in gammas.items():
-                stats[name] = norms[name].mean()
-                value = value + gamma / 2 * config.penalty_every * stats[name]
+        stats["accuracy_D"] = ((real > 0).float().mean() + (fake_logits < 0).float().mean()) / 2
+        if config.drift:
+            value = value + config.drift * real.square().mean()
+        if any(penalised):
+            # Without mixing, the gradient of all logits' sum with respect to each pass is each sample's own.
+            grads = [squared_gradient_norms(logits, images) for images in passes if images.requires_grad]
+            wanted = [name for name, on in zip(gammas, penalised, strict=True) if on]
+            for name, norms in zip(wanted, torch.cat(grads).chunk(len(wanted)), strict=True):
+                stats[name] = norms.mean()
+                value = value + batch.value(gammas[name]) / 2 * config.penalty_every * stats[name]
+        if lazy and is_on(config.gp_weight):
+            mixed = between(batch.real, fake, batch.draws("between").uniform(len(fake)))
+            mixed_logits, _ = judged(D, batch, [mixed], penalised=[True])
+            stats["gp"] = gradient_penalty(mixed_logits, mixed).mean()
+            value = value + batch.value(config.gp_weight) * config.penalty_every * stats["gp"]
         return value, stats
 
     return loss
 
 
 def g_phase(config: ObjectiveConfig) -> PhaseLoss:
-    """G's adversarial loss, against the D that has just learned. Relativistic pairing reads D's logits of the reals."""
+    """G's adversarial loss, against the D that has just learned, and every so often the path length penalty.
+
+    Relativistic pairing reads the logits of the reals that D's phase of this step saw: one update old, and no pass of
+    their own.
+    """
     g_loss = ADVERSARIAL[config.adversarial].g_loss
 
-    def loss(G: GeneratorCall, D: DiscriminatorCall, batch: Batch):
-        fake_logits = D(batch.painted(G), batch.label).float()
-        # The reals' logits are those that D's phase of this step saw: one update old, and no pass of their own.
+    def loss(G: Generator, D: Discriminator, batch: Batch):
         assert batch.real_logits is not None, "D's phase comes before G's"
+        with drawing(D, batch.draws("D for G")):
+            fake_logits = wide(D(batch.augmented(batch.painted(G)), batch.label))
         value = g_loss(batch.real_logits, fake_logits)
-        return value, {"loss_G": value}
+        stats = {"loss_G": value}
+        if config.path_length_weight and batch.step % config.path_length_every == 0:
+            stats["path_length"], penalty = path_length_penalty(G, batch)
+            value = value + config.path_length_weight * config.path_length_every * penalty
+        return value, stats
 
     return loss
+
+
+def path_length_penalty(G: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """(mean path length, mean of (length - moving mean)^2) over every second sample (Karras et al. 2020, eq. 4)."""
+    step = 2 if len(batch.z) % 2 == 0 else 1
+    z, label = batch.z[::step], None if batch.label is None else batch.label[::step]
+    with drawing(G, batch.draws("path").every(step)):
+        w = G.mapping(z, label)
+        images = G.synthesis(w)
+        noise = batch.draws("path noise").every(step).normal(len(z), *images.shape[1:])
+    lengths = path_lengths(wide(images), w, noise)
+    mean = batch.memory["path_length"]
+    with torch.no_grad():
+        mean.lerp_(ranks.average(lengths.mean()).to(mean.dtype), PATH_LENGTH_DECAY)
+    return lengths.mean(), (lengths - mean).square().mean()

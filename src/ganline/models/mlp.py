@@ -16,7 +16,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from ganline.models.spec import Conditioning, ImageSpec
+from ganline.models.layers import BatchNorm1d, Dropout, one_hot
+from ganline.models.spec import Conditioning, Discriminator, Generator, ImageSpec
 
 
 class MLPConfig(BaseModel):
@@ -36,12 +37,7 @@ class MLPConfig(BaseModel):
         return MLPDiscriminator(self, image, conditioning.num_classes)
 
 
-def one_hot(label: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """int64 [N] -> float32 [N, num_classes]."""
-    return nn.functional.one_hot(label, num_classes).float()
-
-
-class MLPGenerator(nn.Module):
+class MLPGenerator(Generator):
     """z [N, z_dim] (and a one-hot label beside it) -> image [N, C, H, W] in [-1, 1]."""
 
     def __init__(self, config: MLPConfig, image: ImageSpec, num_classes: int):
@@ -49,17 +45,16 @@ class MLPGenerator(nn.Module):
         self.z_dim, self.num_classes = config.z_dim, num_classes
         self.shape = (image.channels, image.resolution, image.resolution)
         sizes = (config.z_dim + num_classes, *config.widths)
-        hidden = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU())]
+        hidden = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), BatchNorm1d(b), nn.ReLU())]
         self.layers = nn.Sequential(*hidden, nn.Linear(sizes[-1], math.prod(self.shape)), nn.Tanh())
 
     def forward(self, z: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
         if self.num_classes:
-            assert label is not None
-            z = torch.cat([z, one_hot(label, self.num_classes)], dim=1)
+            z = torch.cat([z, one_hot(label, self.num_classes, z)], dim=1)
         return self.layers(z).unflatten(1, self.shape)
 
 
-class MLPDiscriminator(nn.Module):
+class MLPDiscriminator(Discriminator):
     """image [N, C, H, W] (and a one-hot label beside its pixels) -> logits [N]."""
 
     def __init__(self, config: MLPConfig, image: ImageSpec, num_classes: int):
@@ -67,15 +62,12 @@ class MLPDiscriminator(nn.Module):
         self.num_classes = num_classes
         sizes = (image.channels * image.resolution**2 + num_classes, *reversed(config.widths))
         hidden = [
-            layer
-            for a, b in pairwise(sizes)
-            for layer in (nn.Linear(a, b), nn.LeakyReLU(0.2), nn.Dropout(config.dropout))
+            layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.LeakyReLU(0.2), Dropout(config.dropout))
         ]
         self.layers = nn.Sequential(*hidden, nn.Linear(sizes[-1], 1))
 
     def forward(self, image: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
         x = image.flatten(1)
         if self.num_classes:
-            assert label is not None
-            x = torch.cat([x, one_hot(label, self.num_classes)], dim=1)
+            x = torch.cat([x, one_hot(label, self.num_classes, x)], dim=1)
         return self.layers(x).squeeze(1)

@@ -13,14 +13,15 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
-from torch.nn.functional import leaky_relu, one_hot, pixel_shuffle, pixel_unshuffle, relu
+from torch.nn.functional import leaky_relu, pixel_shuffle, pixel_unshuffle, relu
 
-from ganline.errors import ConfigError
-from ganline.models.spec import Conditioning, ImageSpec
+from ganline.models.layers import BatchNorm2d, one_hot, stem_resolution
+from ganline.models.spec import Conditioning, Discriminator, Generator, ImageSpec
 
 LABEL_GAIN = 3.0  # a one-hot label beside unit-variance z, loud enough to be heard from the first step
 MIN_WIDTH, MAX_WIDTH = 16, 256
 FEATURES = 128
+LARGEST_STEM = 8
 
 
 class PixelShuffleConfig(BaseModel):
@@ -42,24 +43,7 @@ class PixelShuffleConfig(BaseModel):
         return PixelShuffleDiscriminator(self, image, conditioning.num_classes)
 
 
-def stem_resolution(resolution: int) -> tuple[int, int]:
-    """(smallest side, number of doublings): 28 -> (7, 2), 32 -> (8, 2), 64 -> (8, 3); at least one doubling.
-
-    Raises ConfigError for an odd resolution.
-    """
-    if resolution % 2:
-        raise ConfigError(
-            f"pixelshuffle cannot paint {resolution} px",
-            expected="an even resolution; powers of two are the fastest",
-            remedy=f"set prepare.resolution (or RES) to {resolution + 1}",
-        )
-    side, doublings = resolution // 2, 1
-    while side % 2 == 0 and side > 8:
-        side, doublings = side // 2, doublings + 1
-    return side, doublings
-
-
-class PixelShuffleGenerator(nn.Module):
+class PixelShuffleGenerator(Generator):
     """z [N, z_dim] and label [N] -> image [N, C, H, W] in [-1, 1].
 
     After the first doubling each stage begins with a residual convolution. Every BatchNorm but the stem's follows a
@@ -69,19 +53,18 @@ class PixelShuffleGenerator(nn.Module):
     def __init__(self, config: PixelShuffleConfig, image: ImageSpec, num_classes: int):
         super().__init__()
         self.z_dim, self.num_classes = config.z_dim, num_classes
-        self.side, doublings = stem_resolution(image.resolution)
+        self.side, doublings = stem_resolution(image.resolution, LARGEST_STEM)
         widths = [max(config.g_width >> i, MIN_WIDTH) for i in range(doublings)]
         self.width = widths[0]
         self.stem = nn.Linear(config.z_dim + num_classes, self.width * self.side**2, bias=False)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
+        self.norms = nn.ModuleList(BatchNorm2d(width) for width in widths)
         # Each convolution makes the four sub-pixels of what comes next: the last one those of the image itself.
         self.convs = nn.ModuleList(nn.Conv2d(a, 4 * b, 3, padding=1) for a, b in pairwise([*widths, image.channels]))
         self.residuals = nn.ModuleList(residual(width) for width in widths[1:])
 
     def forward(self, z: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
         if self.num_classes:
-            assert label is not None
-            z = torch.cat([z, LABEL_GAIN * one_hot(label, self.num_classes).to(z.dtype)], dim=1)
+            z = torch.cat([z, LABEL_GAIN * one_hot(label, self.num_classes, z)], dim=1)
         # The stem writes [N, H, W, C]: seen as [N, C, H, W] that is channels_last without a copy.
         x = self.stem(z).view(-1, self.side, self.side, self.width).permute(0, 3, 1, 2)
         for i, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True)):
@@ -95,16 +78,16 @@ class PixelShuffleGenerator(nn.Module):
 def residual(width: int) -> nn.Module:
     """What is added to `width` channels: Conv, BatchNorm, ReLU."""
     conv = nn.Conv2d(width, width, 3, padding=1, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+    return nn.Sequential(conv, BatchNorm2d(width), nn.ReLU(inplace=True))
 
 
-class PixelShuffleDiscriminator(nn.Module):
+class PixelShuffleDiscriminator(Discriminator):
     """image [N, C, H, W] and label [N] -> logits [N]; no normalisation, so samples do not influence one another."""
 
     def __init__(self, config: PixelShuffleConfig, image: ImageSpec, num_classes: int):
         super().__init__()
         self.num_classes = num_classes
-        side, halvings = stem_resolution(image.resolution)
+        side, halvings = stem_resolution(image.resolution, LARGEST_STEM)
         widths = [min(config.d_width << i, MAX_WIDTH) for i in range(halvings)]
         first = nn.Conv2d(4 * image.channels, widths[0], 3, padding=1)
         strided = [nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths)]

@@ -8,7 +8,7 @@ import torch
 
 from ganline.devices import Compute
 from ganline.images import to_pixels
-from ganline.models.spec import GeneratorCall
+from ganline.models.spec import Generator
 from ganline.seeds import generator
 
 CHUNK = 64
@@ -26,7 +26,7 @@ def random_labels(seed: int, chunk: int, num_classes: int) -> torch.Tensor:
 
 @torch.inference_mode()
 def sample(
-    G: GeneratorCall,
+    G: Generator,
     *,
     n: int,
     seed: int,
@@ -37,16 +37,16 @@ def sample(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
     """Yield batches of (images uint8 [b, C, H, W] on the device, labels int64 [b] or None), n images in all.
 
-    `label` fixes the class of a class-conditional G; None draws it uniformly. `truncation` scales z towards its
-    mean 0: below 1 images are more typical and less diverse.
+    `label` fixes the class of a class-conditional G; None draws it uniformly. `truncation` is
+    Generator.truncated's psi: below 1 images are more typical and less diverse.
     """
     for chunk in range(-(-n // CHUNK)):
         keep = min(CHUNK, n - chunk * CHUNK)
-        z = (latents(seed, chunk, G.z_dim) * truncation).to(compute.device)
+        z = latents(seed, chunk, G.z_dim).to(compute.device, compute.dtype)
         labels = None
         if num_classes:
             drawn = random_labels(seed, chunk, num_classes) if label is None else torch.full((CHUNK,), label)
             labels = drawn.to(compute.device)
         with compute.precision():
-            images = G(z, labels)
+            images = G(z, labels) if truncation == 1.0 else G.truncated(z, labels, truncation)
         yield to_pixels(images)[:keep], None if labels is None else labels[:keep]

@@ -1,11 +1,12 @@
-"""What every generator and discriminator agrees on: image and conditioning specs, call signatures."""
+"""What every generator and discriminator agrees on: image and conditioning specs, base classes."""
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
 
 
 class ImageSpec(BaseModel):
@@ -27,15 +28,29 @@ class Conditioning(BaseModel):
         return len(self.labels)
 
 
-class GeneratorCall(Protocol):
-    """G: z [N, z_dim] float32, label [N] int64 or None -> image [N, C, H, W] in about [-1, 1]."""
+class Generator(nn.Module):
+    """G: z [N, z_dim] float, label [N] int64 or None -> image [N, C, H, W] in about [-1, 1]."""
 
     z_dim: int
+    num_classes: int
 
-    def __call__(self, z: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor: ...
+    def advance(self, share: float) -> None:
+        """Be what G is after this share of the budget: progressive growing. Others stay as they are."""
+
+    def truncated(self, z: torch.Tensor, label: torch.Tensor | None, psi: float) -> torch.Tensor:
+        """Images of latents drawn towards the mean by psi in (0, 1]: more typical, less diverse."""
+        return self(z * psi, label)
 
 
-class DiscriminatorCall(Protocol):
+class Discriminator(nn.Module):
     """D: image [N, C, H, W] in [-1, 1], label [N] int64 or None -> logits [N]; higher means more real."""
 
-    def __call__(self, image: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor: ...
+    mixes_samples: bool = False
+    """Whether samples of one pass influence one another (batch statistics): reals and fakes then pass apart."""
+
+    def advance(self, share: float) -> None:
+        """As Generator.advance."""
+
+    def shown(self, real: torch.Tensor) -> torch.Tensor:
+        """Real images as D is to see them at this moment: blurred while a progressive D grows."""
+        return real

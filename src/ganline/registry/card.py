@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ganline.registry.bundle import ModelSpec
@@ -17,15 +18,25 @@ def metric_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
     for key in ("class_coverage", "label_accuracy"):
         if key in metrics:
             rows.append((metrics[key]["name"], f"{metrics[key]['value']:.3f} (n = {metrics[key]['n']})"))
+    if "modes" in metrics:
+        modes, kl = metrics["modes"], metrics["modes_kl"]
+        rows.append((modes["name"], f"{modes['value']:.1f} of {modes['num_modes']} (real images {modes['floor']})"))
+        rows.append((kl["name"], f"{kl['value']:.3f} ± {kl['std']:.3f} nats (real images {kl['floor']:.3f})"))
     if "inception" in metrics:
         record = metrics["inception"]
         rows.append((record["name"], f"{record['value']:.3f} ± {record['std']:.3f}; {record['split']} split"))
     return rows
 
 
+def listed(labels: Sequence[str], *, limit: int = 100) -> str:
+    """Labels in one line; of many, the first ones and how many there are."""
+    shown = ", ".join(labels[:limit])
+    return shown if len(labels) <= limit else f"{shown} … ({len(labels)} in all)"
+
+
 def model_card(spec: ModelSpec, metrics: dict[str, Any], train: TrainConfig) -> str:
     """Markdown for card.md and the registry's description."""
-    labels = ", ".join(spec.conditioning.labels) or "none (unconditional)"
+    labels = listed(spec.conditioning.labels) or "none (unconditional)"
     table = "\n".join(f"| `{name}` | {value} |" for name, value in metric_rows(metrics))
     size = f"{spec.image.resolution} x {spec.image.resolution}, {'grey' if spec.image.channels == 1 else 'RGB'}"
     return f"""# {spec.dataset}: {spec.model.name} generator

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Literal
 
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ganline.augment import AugmentConfig
 from ganline.devices import Precision
 from ganline.losses.objective import ObjectiveConfig
 from ganline.models import ModelConfig
-from ganline.training.schedules import Schedule
+from ganline.schedules import Schedule, Value
 
 
 class AdamConfig(BaseModel):
-    """Adam (Kingma & Ba 2015) with a learning rate that is a function of images seen."""
+    """Adam (Kingma & Ba 2015); its learning rate, and beta 2 if it is a schedule, are functions of images seen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     lr: Schedule
-    betas: tuple[float, float] = (0.5, 0.99)
+    betas: tuple[float, Value] = (0.5, 0.99)
     eps: float = Field(default=1e-8, gt=0.0)
 
 
@@ -23,7 +26,7 @@ class EMAConfig(BaseModel):
     """G_ema: half-life as a share of the budget, and its ramp-up as a share of images seen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    halflife_share: float = Field(default=0.03, gt=0.0, le=1.0)
+    halflife_share: Value = 0.03
     rampup: float = Field(default=0.05, gt=0.0)
 
 
@@ -33,6 +36,38 @@ class InitFrom(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     model: str
     bundle: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+
+
+class WatchConfig(BaseModel):
+    """When to look, what is alarming, and what to do about it.
+
+    The thresholds were fixed before the controls in docs/results.md were run.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    every_share: float = Field(default=0.05, gt=0.0, le=1.0)
+    """Share of the budget between two looks."""
+    after_share: float = Field(default=0.25, ge=0.0, le=1.0)
+    """No alarm before this share of the budget: every G begins collapsed."""
+    patience: int = Field(default=2, ge=1)
+    """Alarming looks in a row that make an alarm."""
+    n: int = Field(default=500, ge=16)
+    """Images a look."""
+    entropy_min: float = Field(default=0.7, ge=0.0, le=1.0)
+    """Least entropy of the class histogram, as a share of real images'."""
+    spread_min: float = Field(default=0.3, ge=0.0, le=1.0)
+    """Least total variance of the features, as a share of real images'."""
+    rise_max: float = Field(default=3.0, gt=1.0)
+    """Largest distance, as a multiple of the best one so far."""
+    skipped_max: float = Field(default=0.5, gt=0.0, le=1.0)
+    """Largest share of updates between two log lines that were masked because they were not finite."""
+    action: Literal["stop", "rollback"] = "rollback"
+    lr_factor: float = Field(default=0.5, gt=0.0, lt=1.0)
+    """What a roll-back multiplies the learning rates by."""
+    max_rollbacks: int = Field(default=2, ge=0)
+    """Tries; the next alarm stops the run."""
+    keep: Literal["last", "best"] = "last"
+    """Which G_ema is the result: that of the last step, or the one of the least distance."""
 
 
 class TrainConfig(BaseModel):
@@ -46,14 +81,28 @@ class TrainConfig(BaseModel):
     mirror: bool = False
     model: ModelConfig
     objective: ObjectiveConfig = ObjectiveConfig()
+    augment: AugmentConfig = AugmentConfig()
     G_optimizer: AdamConfig
     D_optimizer: AdamConfig
     ema: EMAConfig = EMAConfig()
     init_from: InitFrom | None = None
+    watch: WatchConfig = WatchConfig()
     tick_kimg: float = Field(default=2.0, gt=0.0)
     sample_kimg: float = Field(default=20.0, gt=0.0)
     checkpoint_seconds: float = Field(default=20.0, ge=0.0)
 
     @property
     def total_nimg(self) -> int:
+        """Real images that D is to see."""
         return round(self.total_kimg * 1000)
+
+    @property
+    def step_nimg(self) -> int:
+        """Real images that D sees in one step."""
+        return self.batch * self.objective.n_critic
+
+    @model_validator(mode="after")
+    def penalties_fit_the_model(self) -> TrainConfig:
+        if self.objective.path_length_weight and self.model.name != "stylegan2":
+            raise ValueError("objective.path_length_weight needs a model with styles: stylegan2")
+        return self

@@ -8,7 +8,7 @@ from torch import nn
 from ganline.devices import Compute
 from ganline.models.sampling import latents as draw_latents
 from ganline.models.sampling import random_labels
-from ganline.models.spec import GeneratorCall
+from ganline.models.spec import Generator
 from ganline.seeds import derive
 
 RECALIBRATION_BATCHES = 32
@@ -26,23 +26,24 @@ def update_ema(G_ema: nn.Module, G: nn.Module, decay: float) -> None:
 
 
 @torch.no_grad()
-def recalibrate(G: GeneratorCall, *, seed: int, num_classes: int, compute: Compute) -> None:
+def recalibrate(G: Generator, *, seed: int, num_classes: int, compute: Compute) -> None:
     """Set BatchNorm statistics to those of the present weights, over RECALIBRATION_BATCHES batches of fresh latents.
 
     Averages of running statistics are not the statistics of averaged weights (Izmailov et al. 2018, arXiv 1803.05407,
-    section 3.2). A pure function of the weights and the seed.
+    section 3.2). A pure function of the weights and the seed; every rank computes all of it.
     """
-    module: nn.Module = G  # type: ignore[assignment]
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = [m for m in G.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain average over the batches that follow
-    module.train()
+    if not norms:
+        return
+    G.train()
     for chunk in range(RECALIBRATION_BATCHES):
-        z = draw_latents(derive(seed, "recalibrate"), chunk, G.z_dim).to(compute.device)
+        z = draw_latents(derive(seed, "recalibrate"), chunk, G.z_dim).to(compute.device, compute.dtype)
         label = random_labels(derive(seed, "recalibrate"), chunk, num_classes) if num_classes else None
         G(z, None if label is None else label.to(compute.device))
-    module.eval()
+    G.eval()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -6,12 +6,13 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ganline import ranks
 from ganline.data.loader import Batches, Split
 from ganline.devices import Compute, device_memory_mb
 from ganline.errors import TrainingError
@@ -20,13 +21,13 @@ from ganline.models import Conditioning, ImageSpec
 from ganline.models.sampling import sample
 from ganline.training.config import TrainConfig
 from ganline.training.ema import recalibrate
-from ganline.training.state import State, make_state, resume, save_checkpoint
+from ganline.training.state import State, make_state, resume, save_checkpoint, share_state
 from ganline.training.step import Stats, run_step
 from ganline.training.tracker import Tracker
+from ganline.training.watchdog import Probe, Watchdog, is_due
 
 log = logging.getLogger(__name__)
 
-MAX_SKIPPED_SHARE = 0.5
 SAMPLE_COUNT = 64
 
 
@@ -37,6 +38,10 @@ class Run:
     work: Path
     recipe: str
     machine: dict[str, Any]
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.work / "checkpoints"
 
 
 Initial = Mapping[str, dict[str, torch.Tensor]]
@@ -51,73 +56,128 @@ def train(
     run: Run,
     compute: Compute,
     initial: Initial | None = None,
+    probe: Probe | None = None,
 ) -> State:
     """Train to the end of the budget, from the newest checkpoint in `run.work` if there is one.
 
-    Stopped anywhere and called again, it ends in the same bits as if never stopped, on the same machine.
-    `initial` maps network names (G, D) to tensors to start from. Raises TrainingError if updates stay non-finite.
+    Stopped anywhere and called again, it ends in the same bits as if never stopped, on the same machine. Under
+    torchrun every rank calls it; the first reads and writes the files. `initial` maps network names (G, D) to tensors
+    to start from; `probe` is what the watchdog looks through. Raises TrainingError at an alarm that stops.
     """
-    run.work.mkdir(parents=True, exist_ok=True)
+    ranks.rows(config.batch)  # refuse an uneven share before anything is built
     state = make_state(config, image, conditioning, compute)
-    tracker = Tracker(run.work)
-    checkpoint = resume(run.work / "checkpoints", state, recipe=run.recipe, machine=run.machine)
-    if checkpoint is None:
-        start_from(state, initial or {})
+    tracker = Tracker(run.work) if ranks.is_first() else None
+    if tracker:
+        run.work.mkdir(parents=True, exist_ok=True)
+        begin(state, config, run=run, tracker=tracker, initial=initial or {})
+    share_state(state)
+    batches = Batches(split, batch=config.batch, seed=config.seed, mirror=config.mirror, device=compute.device)
+    watchdog = Watchdog(config.watch, probe, work=run.work, recipe=run.recipe, machine=run.machine)
+    classes = conditioning.num_classes
+    trainer = Trainer(state, config, run, compute, batches, watchdog, tracker, classes)
+    trainer.run_to_end()
+    if ranks.is_first():
+        watchdog.take_best(state)
+        with ranks.alone():
+            recalibrate(state.G_ema, seed=config.seed, num_classes=classes, compute=compute)
+    return state
+
+
+def begin(state: State, config: TrainConfig, *, run: Run, tracker: Tracker, initial: Initial) -> None:
+    """Load the newest checkpoint, or start afresh; the logs are cut to fit."""
+    if resume(run.checkpoints, state, recipe=run.recipe, machine=run.machine) is None:
+        start_from(state, initial)
         tracker.rewind(-1)
         log.info("training starts: %.0f kimg, recipe %s", config.total_kimg, run.recipe[:12])
     else:
         tracker.rewind(state.step)
         exact = "exact" if state.exact else "NOT exact: it was saved on another machine, the bits will differ"
         log.info("training resumes at %.1f of %.0f kimg (%s)", state.nimg / 1000, config.total_kimg, exact)
-    batches = Batches(split, batch=config.batch, seed=config.seed, mirror=config.mirror, device=compute.device)
-    classes = conditioning.num_classes
-    run_to_end(state, config=config, batches=batches, run=run, compute=compute, tracker=tracker, num_classes=classes)
-    G_ema: Any = state.G_ema
-    recalibrate(G_ema, seed=config.seed, num_classes=classes, compute=compute)
-    return state
 
 
-def run_to_end(
-    state: State,
-    *,
-    config: TrainConfig,
-    batches: Batches,
-    run: Run,
-    compute: Compute,
-    tracker: Tracker,
-    num_classes: int,
-) -> None:
-    """Ticks of `tick_kimg`: only at their ends does the host look at the device, log and save."""
-    phases = config.objective.phases()
-    steps_per_tick = max(1, round(config.tick_kimg * 1000 / config.batch))
-    total_steps = math.ceil(config.total_nimg / config.batch)
-    saved_at = progress_at = time.monotonic()
-    while state.step < total_steps:
-        ticked_at, first = time.monotonic(), state.step
+@dataclass
+class Trainer:
+    """What one training holds together. `tracker` is None on all ranks but the first, which alone writes."""
+
+    state: State
+    config: TrainConfig
+    run: Run
+    compute: Compute
+    batches: Batches
+    watchdog: Watchdog
+    tracker: Tracker | None
+    num_classes: int
+    saved_at: float = field(default_factory=time.monotonic)
+    told_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def total_steps(self) -> int:
+        return math.ceil(self.config.total_nimg / self.config.step_nimg)
+
+    def run_to_end(self) -> None:
+        """Ticks of `tick_kimg`: only at their ends does the host look at the device, log and save."""
+        while self.state.step < self.total_steps:
+            started, first = time.monotonic(), self.state.step
+            means, skipped = self.tick()
+            advanced = self.state.step - first
+            rate = advanced * self.config.step_nimg / (time.monotonic() - started)
+            if self.watch(means, skipped, advanced=advanced * self.config.step_nimg) and self.tracker:
+                self.tell(self.tracker, means, rate, advanced=advanced * self.config.step_nimg)
+
+    def tick(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Steps up to the end of a tick: (mean statistics, share of masked updates by network), over all ranks."""
+        every = max(1, round(self.config.tick_kimg * 1000 / self.config.step_nimg))
+        step, phases = self.state.step, self.config.objective.phases()
         sums: Stats = {}
         counts: dict[str, int] = {}
-        for _ in range(min(steps_per_tick - state.step % steps_per_tick, total_steps - state.step)):
-            for name, value in run_step(state, config=config, phases=phases, batches=batches, compute=compute).items():
+        for _ in range(min(every - step % every, self.total_steps - step)):
+            stats = run_step(self.state, config=self.config, phases=phases, batches=self.batches, compute=self.compute)
+            for name, value in stats.items():
                 sums[name] = sums[name] + value if name in sums else value.clone()
                 counts[name] = counts.get(name, 0) + 1
-        means = dict(zip(sums, torch.stack([v.float() for v in sums.values()]).tolist(), strict=True))
-        means = {name: total / counts[name] for name, total in means.items()}
-        judge(state, means, counts)
-        rate = (state.step - first) * config.batch / (time.monotonic() - ticked_at)
-        tracker.history({"step": state.step, "nimg": state.nimg, **finite(means)})
-        tracker.system(
-            step=state.step, nimg=state.nimg, images_per_second=rate, device_memory_mb=device_memory_mb(compute)
-        )
-        last = state.step == total_steps
-        if sample_is_due(state.nimg, (state.step - first) * config.batch, config) or last:
-            save_samples(run.work / "samples" / f"{state.nimg:010d}.png", state, config, compute, num_classes)
+        totals = ranks.average(torch.stack([value.double() for value in sums.values()])).tolist()
+        means = {name: total / counts[name] for name, total in zip(sums, totals, strict=True)}
+        skipped = {
+            name.removeprefix("skipped_"): means.pop(name) for name in list(means) if name.startswith("skipped_")
+        }
+        self.state.skipped += sum(round(share * counts[f"skipped_{name}"]) for name, share in skipped.items())
+        # A tick with a masked update may average to NaN, which JSON cannot hold.
+        return {name: value for name, value in means.items() if math.isfinite(value)}, skipped
+
+    def watch(self, means: dict[str, float], skipped: dict[str, float], *, advanced: int) -> bool:
+        """Let the watchdog look, where a look is due. False if it rolled the state back."""
+        state, step = self.state, self.state.step
+        self.watchdog.check_updates(state, skipped, means)
+        if step == state.step and is_due(
+            state.nimg, advanced, total_nimg=self.config.total_nimg, config=self.config.watch
+        ):
+            means |= self.watchdog.look(state, means, total_nimg=self.config.total_nimg)
+        if step == state.step:
+            return True
+        if self.tracker:
+            self.tracker.rewind(state.step)
+            self.save()
+        return False
+
+    def tell(self, tracker: Tracker, means: dict[str, float], rate: float, *, advanced: int) -> None:
+        """Log, and where it is due draw samples and save."""
+        state, config, last = self.state, self.config, self.state.step == self.total_steps
+        tracker.history({"step": state.step, "nimg": state.nimg, **means})
+        memory = device_memory_mb(self.compute)
+        tracker.system(step=state.step, nimg=state.nimg, images_per_second=rate, device_memory_mb=memory)
+        if last or sample_is_due(state.nimg, advanced, config):
+            path = self.run.work / "samples" / f"{state.nimg:010d}.png"
+            save_samples(path, state, config, self.compute, self.num_classes)
         now = time.monotonic()
-        if last or now - saved_at >= config.checkpoint_seconds:
-            save_checkpoint(run.work / "checkpoints", state, recipe=run.recipe, machine=run.machine)
-            saved_at = time.monotonic()
-        if last or now - progress_at >= 5.0:
-            progress_at = now
+        if last or now - self.saved_at >= config.checkpoint_seconds:
+            self.save()
+        if last or now - self.told_at >= 5.0:
+            self.told_at = now
             log.info("%s", progress(state.nimg, config.total_nimg, rate, means))
+
+    def save(self) -> None:
+        save_checkpoint(self.run.checkpoints, self.state, recipe=self.run.recipe, machine=self.run.machine)
+        self.saved_at = time.monotonic()
 
 
 def start_from(state: State, initial: Initial) -> None:
@@ -135,24 +195,6 @@ def start_from(state: State, initial: Initial) -> None:
         )
 
 
-def judge(state: State, means: dict[str, float], counts: dict[str, int]) -> None:
-    """Count masked updates; raise TrainingError where they are no longer the exception."""
-    for name in [name for name in means if name.startswith("skipped_")]:
-        share = means.pop(name)
-        state.skipped += round(share * counts[name])
-        if share > MAX_SKIPPED_SHARE:
-            raise TrainingError(
-                f"diverged at {state.nimg / 1000:.1f} kimg: {share:.0%} of {name[8:]}'s last updates were not finite",
-                expected="finite gradients",
-                remedy="lower the learning rates, raise the penalty, or set train.precision: fp32",
-            )
-
-
-def finite(means: dict[str, float]) -> dict[str, float]:
-    """Statistics that JSON can hold: a tick with a masked update may average to NaN, and is then left out."""
-    return {name: value for name, value in means.items() if math.isfinite(value)}
-
-
 def sample_is_due(nimg: int, advanced: int, config: TrainConfig) -> bool:
     """Whether a multiple of `sample_kimg` was passed by the last `advanced` images."""
     every = config.sample_kimg * 1000
@@ -161,8 +203,7 @@ def sample_is_due(nimg: int, advanced: int, config: TrainConfig) -> bool:
 
 def save_samples(path: Path, state: State, config: TrainConfig, compute: Compute, num_classes: int) -> None:
     """G_ema's images of fixed latents: the same z and labels all along the run."""
-    G_ema: Any = state.G_ema
-    pictures = sample(G_ema, n=SAMPLE_COUNT, seed=config.seed, num_classes=num_classes, compute=compute)
+    pictures = sample(state.G_ema, n=SAMPLE_COUNT, seed=config.seed, num_classes=num_classes, compute=compute)
     save_png(path, grid(torch.cat([images for images, _ in pictures]).cpu().numpy()))
 
 

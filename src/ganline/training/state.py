@@ -16,27 +16,38 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ganline import ranks
+from ganline.augment import AdaConfig
 from ganline.devices import Compute
 from ganline.errors import TrainingError
 from ganline.files import atomic_folder, read_json, sha256_file, write_json
-from ganline.models import Conditioning, ImageSpec
+from ganline.models import Conditioning, Discriminator, Generator, ImageSpec
+from ganline.schedules import value_at
 from ganline.training.config import AdamConfig, TrainConfig
 
 COMMITTED = "COMMITTED"
+CLOCKS = ("step", "draws", "nimg", "skipped", "lr_scale", "exact", "extra")
 
 
 @dataclass
 class State:
-    """Networks, optimizers and clocks. `step` counts steps, `draws` batches of real images taken."""
+    """Networks, optimizers and clocks. `step` counts steps, `draws` batches of real images taken, `nimg` their images.
 
-    G: nn.Module
-    D: nn.Module
-    G_ema: nn.Module
+    `memory` holds the device scalars that losses and augmentation keep; `lr_scale` is 1 until a roll-back lowers it;
+    `extra` is what the watchdog remembers.
+    """
+
+    G: Generator
+    D: Discriminator
+    G_ema: Generator
     optimizers: dict[str, torch.optim.Adam]
+    memory: dict[str, torch.Tensor] = field(default_factory=dict)
+    scalers: dict[str, torch.amp.GradScaler] = field(default_factory=dict)
     step: int = 0
     draws: int = 0
     nimg: int = 0
     skipped: int = 0
+    lr_scale: float = 1.0
     exact: bool = True
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -48,7 +59,8 @@ class State:
 def make_adam(module: nn.Module, config: AdamConfig) -> torch.optim.Adam:
     """Fused Adam: one kernel for all parameters, and it skips an update on the device where `found_inf` is set."""
     parameters = list(module.parameters())
-    return torch.optim.Adam(parameters, lr=config.lr.start, betas=config.betas, eps=config.eps, fused=True)
+    betas = (config.betas[0], value_at(config.betas[1], 0, 1))
+    return torch.optim.Adam(parameters, lr=config.lr.start, betas=betas, eps=config.eps, fused=True)
 
 
 def make_state(config: TrainConfig, image: ImageSpec, conditioning: Conditioning, compute: Compute) -> State:
@@ -60,7 +72,12 @@ def make_state(config: TrainConfig, image: ImageSpec, conditioning: Conditioning
     G_ema = copy.deepcopy(G).eval().requires_grad_(False)
     G, D, G_ema = compute.place(G), compute.place(D), compute.place(G_ema)
     optimizers = {"G": make_adam(G, config.G_optimizer), "D": make_adam(D, config.D_optimizer)}
-    return State(G, D, G_ema, optimizers)
+    start = config.objective.fresh_memory()
+    if isinstance(config.augment.p, AdaConfig):
+        start |= {"augment_p": config.augment.p.start, "augment_signs": 0.0}
+    memory = {name: torch.tensor(value, device=compute.device) for name, value in start.items()}
+    scalers = {name: scaler for name in optimizers if (scaler := compute.scaler())}
+    return State(G, D, G_ema, optimizers, memory, scalers)
 
 
 def pack(state: State) -> dict[str, torch.Tensor]:
@@ -68,6 +85,7 @@ def pack(state: State) -> dict[str, torch.Tensor]:
     tensors = {
         f"{name}/{key}": tensor for name, net in state.networks.items() for key, tensor in net.state_dict().items()
     }
+    tensors |= {f"memory/{name}": value for name, value in state.memory.items()}
     for name, optimizer in state.optimizers.items():
         for index, slots in optimizer.state_dict()["state"].items():
             tensors |= {f"opt_{name}/{index}/{slot}": value for slot, value in slots.items()}
@@ -76,12 +94,11 @@ def pack(state: State) -> dict[str, torch.Tensor]:
 
 def unpack(state: State, tensors: dict[str, torch.Tensor]) -> None:
     """The inverse of `pack`, into networks and optimizers of the same shapes."""
-    grouped: dict[str, dict[str, torch.Tensor]] = {}
-    for name, tensor in tensors.items():
-        owner, key = name.split("/", 1)
-        grouped.setdefault(owner, {})[key] = tensor
+    grouped = by_owner(tensors)
     for name, net in state.networks.items():
         net.load_state_dict(grouped[name])
+    for name, value in grouped.get("memory", {}).items():
+        state.memory[name].copy_(value)
     for name, optimizer in state.optimizers.items():
         slots: dict[int, dict[str, torch.Tensor]] = {}
         parameters = optimizer.param_groups[0]["params"]
@@ -92,6 +109,20 @@ def unpack(state: State, tensors: dict[str, torch.Tensor]) -> None:
         optimizer.load_state_dict({"state": slots, "param_groups": groups})
 
 
+def by_owner(tensors: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    """`G/stem.weight` -> ["G"]["stem.weight"]."""
+    grouped: dict[str, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        owner, key = name.split("/", 1)
+        grouped.setdefault(owner, {})[key] = tensor
+    return grouped
+
+
+def load_networks(path: Path) -> dict[str, dict[str, torch.Tensor]]:
+    """State dicts of the networks in a checkpoint folder, by name."""
+    return by_owner(load_file(path / "tensors.safetensors"))
+
+
 def in_format_of(parameter: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
     """A moment in its parameter's memory format: fused kernels walk both as flat memory, whatever their strides."""
     if tensor.shape != parameter.shape:
@@ -100,17 +131,40 @@ def in_format_of(parameter: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
 
 
 def save_checkpoint(folder: Path, state: State, *, recipe: str, machine: dict[str, Any]) -> Path:
-    """Write `folder/step-N` durably and remove all but it and the one before."""
+    """Write `folder/step-N` durably and remove all but it and the one before.
+
+    Later ones go too: after a roll-back they belong to a future that will not be.
+    """
     target = folder / f"step-{state.step:09d}"
-    clocks = {"step": state.step, "draws": state.draws, "nimg": state.nimg, "skipped": state.skipped}
+    write_state(target, state, recipe=recipe, machine=machine)
+    found = checkpoints(folder)
+    here = found.index(target)
+    for other in found[: max(here - 1, 0)] + found[here + 1 :]:
+        shutil.rmtree(other)
+    return target
+
+
+def write_state(target: Path, state: State, *, recipe: str, machine: dict[str, Any]) -> None:
+    """Write one checkpoint folder durably, in the place of an older one of that name."""
     with atomic_folder(target) as partial:
         save_file(pack(state), partial / "tensors.safetensors")
-        meta = clocks | {"exact": state.exact, "recipe": recipe, "machine": machine, "extra": state.extra}
+        meta = clocks(state) | {"recipe": recipe, "machine": machine}
         write_json(partial / "state.json", meta | {"sha256": sha256_file(partial / "tensors.safetensors")})
         (partial / COMMITTED).touch()
-    for old in checkpoints(folder)[:-2]:
-        shutil.rmtree(old)
-    return target
+
+
+def clocks(state: State) -> dict[str, Any]:
+    """What a state holds beside tensors, for JSON."""
+    plain = {name: getattr(state, name) for name in CLOCKS}
+    return plain | {"scalers": {name: scaler.state_dict() for name, scaler in state.scalers.items()}}
+
+
+def set_clocks(state: State, meta: dict[str, Any]) -> None:
+    """The inverse of `clocks`."""
+    for name in CLOCKS:
+        setattr(state, name, meta[name])
+    for name, scaler in state.scalers.items():
+        scaler.load_state_dict(meta["scalers"][name])
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -127,20 +181,10 @@ def resume(folder: Path, state: State, *, recipe: str, machine: dict[str, Any]) 
         shutil.rmtree(torn)
     found = checkpoints(folder)
     for path in reversed(found):
-        try:
-            meta = read_json(path / "state.json")
-            if sha256_file(path / "tensors.safetensors") != meta["sha256"]:
-                continue
-            tensors = load_file(path / "tensors.safetensors")
-        except (OSError, ValueError, KeyError):
-            continue
-        if meta["recipe"] != recipe:
-            raise TrainingError(f"{path} belongs to another recipe", remedy=f"remove {folder}")
-        unpack(state, tensors)
-        state.step, state.draws, state.nimg = meta["step"], meta["draws"], meta["nimg"]
-        state.skipped, state.extra = meta["skipped"], meta["extra"]
-        state.exact = meta["exact"] and meta["machine"] == machine
-        return path
+        meta = load_state(path, state, recipe=recipe)
+        if meta is not None:
+            state.exact = meta["exact"] and meta["machine"] == machine
+            return path
     if found:
         raise TrainingError(
             f"all {len(found)} checkpoints in {folder} are damaged",
@@ -148,3 +192,28 @@ def resume(folder: Path, state: State, *, recipe: str, machine: dict[str, Any]) 
             remedy=f"remove {folder} to train from the start",
         )
     return None
+
+
+def load_state(path: Path, state: State, *, recipe: str) -> dict[str, Any] | None:
+    """Load one checkpoint folder into `state`; its meta data, or None if it is damaged. Raises for another recipe."""
+    try:
+        meta = read_json(path / "state.json")
+        if sha256_file(path / "tensors.safetensors") != meta["sha256"]:
+            return None
+        tensors = load_file(path / "tensors.safetensors")
+    except (OSError, ValueError, KeyError):
+        return None
+    if meta["recipe"] != recipe:
+        raise TrainingError(f"{path} belongs to another recipe", remedy=f"remove {path.parent}")
+    unpack(state, tensors)
+    set_clocks(state, meta)
+    return meta
+
+
+def share_state(state: State) -> None:
+    """Give every rank the state of the first: only its files are read and written, wherever the others run."""
+    tensors = ranks.spread(pack(state) if ranks.is_first() else {})
+    meta = ranks.from_first(clocks(state))
+    if not ranks.is_first():
+        unpack(state, tensors)
+        set_clocks(state, meta)

@@ -18,7 +18,7 @@ from ganline.data.sources.cifar import LABEL_NAMES
 from ganline.data.sources.idx import idx_bytes, read_idx
 from ganline.errors import DataError
 
-SOURCES = ("fashion-mnist", "mnist", "cifar10", "digits", "folder")
+SOURCES = ("fashion-mnist", "mnist", "stacked-mnist", "cifar10", "digits", "folder")
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -46,7 +46,7 @@ def test_random_rows_are_distinct_fixed_and_per_stream() -> None:
 
 def test_a_distance_carries_its_protocol() -> None:
     real = clustered(200)
-    fakes = {seed: Fakes(clustered(200), np.zeros((200, 3)), None) for seed in (1, 2, 3)}
+    fakes = {seed: Fakes(clustered(200), np.zeros(200, np.int64), None) for seed in (1, 2, 3)}
     reference = Reference("test", real, clustered(400), random_rows(400, 200, "floor"))
     record = distance_record(reference, fit_gaussian(real), fakes, "x@12345678")
     assert record["name"] == "fd_x@12345678_n200"
@@ -56,16 +56,35 @@ def test_a_distance_carries_its_protocol() -> None:
 
 
 def test_a_missing_class_is_named() -> None:
-    logits = np.eye(3)[RNG.integers(0, 2, 300)]
-    record = class_records({1: Fakes(np.zeros((300, 2)), logits, None)}, ("a", "b", "c"), "x")["class_coverage"]
-    assert record["missing"] == ["c"]
+    seen = RNG.integers(0, 2, 300)
+    record = class_records({1: Fakes(np.zeros((300, 2)), seen, None)}, ("a", "b", "c"), "x")["class_coverage"]
+    assert record["missing"] == ["c"] and record["num_missing"] == 1
+    assert record["histogram"].keys() == {"a", "b", "c"}
     assert record["value"] == pytest.approx(2 / 3)
+
+
+def test_of_a_thousand_classes_only_a_few_missing_ones_are_named() -> None:
+    labels = [f"{number:03d}" for number in range(1000)]
+    seen = np.repeat(np.arange(700), 10)
+    records = class_records({1: Fakes(np.zeros((7000, 2)), seen, seen)}, labels, "x")
+    coverage = records["class_coverage"]
+    assert coverage["value"] == pytest.approx(0.7) and coverage["num_missing"] == 300
+    assert coverage["missing"] == labels[700:720] and "histogram" not in coverage
+    assert records["label_accuracy"]["value"] == 1.0 and "per_class" not in records["label_accuracy"]
+
+
+def test_the_first_of_many_are_what_a_shorter_run_gives() -> None:
+    many = Fakes(RNG.normal(size=(6, 2)), np.arange(6), np.arange(6) % 2)
+    few = many.first(4)
+    assert few.features.shape == (4, 2) and few.seen.tolist() == [0, 1, 2, 3]
+    assert few.asked is not None and few.asked.tolist() == [0, 1, 0, 1]
+    assert Fakes(many.features, many.seen, None).first(2).asked is None
 
 
 def test_label_accuracy_compares_what_was_asked_with_what_is_seen() -> None:
     asked = np.array([0, 1, 2, 0])
-    logits = np.eye(3)[[0, 1, 1, 0]]
-    record = class_records({1: Fakes(np.zeros((4, 2)), logits, asked)}, ("a", "b", "c"), "x")["label_accuracy"]
+    seen = np.array([0, 1, 1, 0])
+    record = class_records({1: Fakes(np.zeros((4, 2)), seen, asked)}, ("a", "b", "c"), "x")["label_accuracy"]
     assert record["value"] == 0.75
     assert record["per_class"] == {"a": 1.0, "b": 1.0, "c": 0.0}
 

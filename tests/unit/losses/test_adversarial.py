@@ -7,15 +7,20 @@ import math
 import pytest
 import torch
 
+from ganline.draws import Draws
 from ganline.losses.adversarial import ADVERSARIAL
 from ganline.losses.objective import Batch, ObjectiveConfig
 from ganline.losses.penalties import squared_gradient_norms
+from ganline.models.spec import Discriminator, Generator
 
 ONES = torch.ones(4, dtype=torch.float64)
 E = math.e
 EXPECTED = {
     # name: (D at real = fake = 1, G at real = fake = 1)
     "non_saturating": (math.log(1 + 1 / E) + math.log(1 + E), math.log(1 + 1 / E)),
+    "minimax": (math.log(1 + 1 / E) + math.log(1 + E), -math.log(1 + E)),
+    "least_squares": (0.5, 0.0),
+    "wasserstein": (0.0, -1.0),
     "hinge": (2.0, -1.0),
     "relativistic": (math.log(2), math.log(2)),
 }
@@ -35,8 +40,8 @@ def test_losses_at_unit_logits_have_their_closed_form(name: str) -> None:
 @pytest.mark.parametrize("name", EXPECTED)
 def test_d_gains_by_separating_and_g_by_being_taken_for_real(name: str) -> None:
     loss = ADVERSARIAL[name]
-    assert loss.d_loss(ONES, -ONES) < loss.d_loss(ONES, ONES)
-    assert loss.g_loss(ONES, 2 * ONES) < loss.g_loss(ONES, ONES)
+    assert loss.d_loss(ONES, 0 * ONES) < loss.d_loss(ONES, ONES)
+    assert loss.g_loss(ONES, ONES) < loss.g_loss(ONES, 0 * ONES)
 
 
 def test_bce_on_logits_is_the_classic_formulation_with_a_sigmoid() -> None:
@@ -69,7 +74,11 @@ def test_the_penalty_equals_finite_differences() -> None:
     assert found == pytest.approx(total, rel=1e-5)
 
 
-class LinearCritic(torch.nn.Module):
+def draws(stream: str) -> Draws:
+    return Draws(0, stream, 0, batch=6, device=torch.device("cpu"))
+
+
+class LinearCritic(Discriminator):
     def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.full((4,), 0.5))
@@ -78,7 +87,7 @@ class LinearCritic(torch.nn.Module):
         return image.flatten(1) @ self.weight
 
 
-class Echo(torch.nn.Module):
+class Echo(Generator):
     z_dim = 4
 
     def forward(self, z: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
@@ -87,7 +96,7 @@ class Echo(torch.nn.Module):
 
 def d_loss_at(step: int, **options) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     torch.manual_seed(0)
-    batch = Batch(step, torch.randn(6, 1, 2, 2), None, torch.randn(6, 4))
+    batch = Batch(step, torch.randn(6, 1, 2, 2), None, torch.randn(6, 4), draws)
     return ObjectiveConfig(adversarial="relativistic", **options).phases()[0].loss(Echo(), LinearCritic(), batch)
 
 
@@ -107,7 +116,7 @@ def test_a_lazy_penalty_comes_every_so_often_and_weighs_as_much_as_an_eager_one(
 def test_g_learns_through_the_fakes_that_d_saw() -> None:
     G, D = Echo(), LinearCritic()
     z = torch.randn(6, 4, requires_grad=True)
-    batch = Batch(0, torch.randn(6, 1, 2, 2), None, z)
+    batch = Batch(0, torch.randn(6, 1, 2, 2), None, z, draws)
     d_phase, g_phase = ObjectiveConfig(adversarial="relativistic", r1_gamma=0.1).phases()
     d_phase.loss(G, D, batch)[0].backward()
     assert z.grad is None

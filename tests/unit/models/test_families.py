@@ -8,13 +8,21 @@ from pydantic import TypeAdapter
 
 from ganline.devices import pick
 from ganline.errors import ConfigError
-from ganline.models import ModelConfig
-from ganline.models.pixelshuffle import stem_resolution
+from ganline.models import Conditioning, ModelConfig
+from ganline.models.layers import stem_resolution
 from ganline.models.sampling import CHUNK, sample
 from tests.unit.variants import FAMILIES, SIZES, conditioning, image_spec
 
 CASES = [(family, size, conditional) for family in FAMILIES for size in SIZES for conditional in (False, True)]
 CONFIGS = TypeAdapter(ModelConfig)
+BOUNDED = {"mlp", "pixelshuffle", "dcgan", "wgan", "sngan"}  # those that end in tanh
+PUBLISHED = [
+    # StudioGAN's logs and brownvc/R3GAN: parameters of G and D at 32 px, RGB
+    ({"name": "dcgan", "layout": "studio", "z_dim": 128}, 0, (3_812_355, 2_931_009)),
+    ({"name": "wgan", "critic_norm": True}, 0, (4_276_739, 1_055_879)),
+    ({"name": "sngan"}, 10, (4_304_387, 1_055_105)),
+    ({"name": "r3gan"}, 0, (20_732_160, 20_683_776)),
+]
 
 
 def build(family: str, size: tuple[int, int], conditional: bool):
@@ -25,20 +33,32 @@ def build(family: str, size: tuple[int, int], conditional: bool):
 
 
 @pytest.mark.parametrize(("family", "size", "conditional"), CASES)
-def test_g_paints_images_in_range_and_d_gives_one_logit_each(family, size, conditional) -> None:
-    config, G, D = build(family, size, conditional)
-    label = torch.tensor([0, 2, 1]) if conditional else None
-    images = G(torch.randn(3, config.z_dim), label)
-    assert images.shape == (3, size[1], size[0], size[0])
-    assert images.abs().max() <= 1.0
-    assert D(images, label).shape == (3,)
+def test_g_paints_images_and_d_gives_one_logit_each(family, size, conditional) -> None:
+    with torch.device("meta"):
+        config, G, D = build(family, size, conditional)
+        images = G(torch.randn(4, config.z_dim), torch.zeros(4, dtype=torch.int64) if conditional else None)
+        assert images.shape == (4, size[1], size[0], size[0])
+        assert D(images, torch.zeros(4, dtype=torch.int64) if conditional else None).shape == (4,)
 
 
-@pytest.mark.parametrize(("family", "size", "conditional"), CASES)
-def test_every_parameter_gets_a_gradient(family, size, conditional) -> None:
-    config, G, D = build(family, size, conditional)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_images_stay_in_range(family) -> None:
+    config, G, _ = build(family, (32, 3), True)
+    images = G(torch.randn(8, config.z_dim), torch.tensor([0, 1, 2, 0, 1, 2, 0, 1]))
+    assert images.abs().max() <= 1.0 if family in BOUNDED else 0.1 < images.std() < 3.0
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_parameter_gets_a_gradient(family, conditional) -> None:
+    config, G, D = build(family, (16, 1), conditional)
+    with torch.no_grad():
+        for parameter in (*G.parameters(), *D.parameters()):
+            parameter.add_(0.1 * torch.randn_like(parameter))  # layers that start at zero let nothing through
     label = torch.tensor([0, 1, 2, 0]) if conditional else None
-    D(G(torch.randn(4, config.z_dim), label), label).square().sum().backward()
+    for share in (0.0, 0.2, 0.4, 1.0):  # a progressive pair uses other layers at other sides
+        G.advance(share), D.advance(share)
+        D(G(torch.randn(4, config.z_dim), label), label).square().sum().backward()
     for net in (G, D):
         without = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
         assert not without
@@ -47,11 +67,35 @@ def test_every_parameter_gets_a_gradient(family, size, conditional) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_label_changes_the_image_and_the_logit(family) -> None:
     config, G, D = build(family, (16, 1), True)
+    with torch.no_grad():
+        for parameter in G.parameters():  # conditional normalisation starts alike for all classes
+            parameter.add_(0.1 * torch.randn_like(parameter))
     G.eval(), D.eval()
     z, a, b = torch.randn(2, config.z_dim), torch.tensor([0, 0]), torch.tensor([1, 1])
     assert not torch.equal(G(z, a), G(z, b))
     image = G(z, a)
     assert not torch.equal(D(image, a), D(image, b))
+
+
+@pytest.mark.parametrize(("options", "classes", "expected"), PUBLISHED, ids=lambda value: str(value)[:30])
+def test_published_configurations_have_the_published_parameters(options, classes, expected) -> None:
+    with torch.device("meta"):
+        config = CONFIGS.validate_python(options)
+        condition = Conditioning(labels=tuple(map(str, range(classes))))
+        pair = (
+            config.build_generator(image_spec(32, 3), condition),
+            config.build_discriminator(image_spec(32, 3), condition),
+        )
+    assert tuple(sum(p.numel() for p in net.parameters()) for net in pair) == expected
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_samples_of_one_pass_influence_one_another_only_where_d_says_so(family) -> None:
+    _, _, D = build(family, (16, 1), False)
+    D.train(D.mixes_samples)  # spectral normalisation moves on with every training pass
+    images = torch.randn(4, 1, 16, 16)
+    alone, beside = D(images[:2]), D(torch.cat([images[:2], 3 * images[2:]]))[:2]
+    assert torch.allclose(alone, beside, rtol=1e-4, atol=1e-5) != D.mixes_samples
 
 
 def test_the_mlp_has_the_classic_layers() -> None:
@@ -64,10 +108,19 @@ def test_the_mlp_has_the_classic_layers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("resolution", "expected"), [(8, (4, 1)), (28, (7, 2)), (32, (8, 2)), (64, (8, 3)), (16, (8, 1))]
+    ("resolution", "largest", "expected"),
+    [
+        (8, 8, (4, 1)),
+        (28, 8, (7, 2)),
+        (32, 8, (8, 2)),
+        (64, 8, (8, 3)),
+        (16, 8, (8, 1)),
+        (32, 4, (4, 3)),
+        (28, 4, (7, 2)),
+    ],
 )
-def test_the_stem_follows_from_the_resolution(resolution, expected) -> None:
-    assert stem_resolution(resolution) == expected
+def test_the_stem_follows_from_the_resolution(resolution, largest, expected) -> None:
+    assert stem_resolution(resolution, largest) == expected
 
 
 def test_an_odd_resolution_is_refused_with_the_next_that_works() -> None:

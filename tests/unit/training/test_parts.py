@@ -10,7 +10,7 @@ import torch
 from ganline.data.loader import Batches
 from ganline.seeds import derive
 from ganline.training.ema import update_ema
-from ganline.training.schedules import Schedule, ema_decay
+from ganline.schedules import Schedule, ema_decay
 from ganline.training.tracker import Tracker, read_lines
 
 

@@ -10,7 +10,10 @@ from ganline.data.sources.cifar import Cifar10
 from ganline.data.sources.digits import Digits
 from ganline.data.sources.folder import ImageFolder
 from ganline.data.sources.idx import FashionMnist, Mnist
+from ganline.data.sources.stacked import StackedMnist
 
-SourceConfig = Annotated[FashionMnist | Mnist | Cifar10 | Digits | ImageFolder, Field(discriminator="name")]
+SourceConfig = Annotated[
+    FashionMnist | Mnist | StackedMnist | Cifar10 | Digits | ImageFolder, Field(discriminator="name")
+]
 
-__all__ = ["Cifar10", "Digits", "FashionMnist", "ImageFolder", "Mnist", "SourceConfig"]
+__all__ = ["Cifar10", "Digits", "FashionMnist", "ImageFolder", "Mnist", "SourceConfig", "StackedMnist"]

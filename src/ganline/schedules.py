@@ -24,6 +24,19 @@ class Schedule(BaseModel):
         return self.start + (self.end - self.start) * weight
 
 
+Value = float | Schedule
+
+
+def value_at(value: Value, nimg: int, total_nimg: int) -> float:
+    """A number that may be a schedule, after `nimg` of `total_nimg` images."""
+    return value.at(nimg, total_nimg) if isinstance(value, Schedule) else value
+
+
+def is_on(value: Value) -> bool:
+    """Whether a weight is ever used: a schedule, or a number other than 0."""
+    return isinstance(value, Schedule) or value != 0.0
+
+
 def ema_decay(nimg: int, *, batch: int, halflife_nimg: float, rampup: float) -> float:
     """Decay of G_ema for one step of `batch` images (Karras et al. 2020, stylegan2-ada-pytorch training loop).
 

@@ -1,0 +1,317 @@
+"""Where a training step's time goes: torch.profiler over the real step on real data.
+
+Steps are timed without the profiler, which slows what it watches; shares and operators come from a pass of their own.
+Shares are of the time inside the ranges "ganline/…" that training/step.py opens.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from torch.autograd import DeviceType
+
+from ganline.data.loader import Batches, Prepared
+from ganline.devices import Compute, device_memory_mb, machine
+from ganline.errors import ConfigError, DataError
+from ganline.files import atomic_path
+from ganline.models import Conditioning, ImageSpec
+from ganline.training.config import TrainConfig
+from ganline.training.state import State, make_state
+from ganline.training.step import run_step
+
+WARM_UP, ROUNDS = 4, 3
+RANGE = "ganline/"
+STEP = RANGE + "step"
+BETWEEN = "between the ranges"
+TOP = 12
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Steps that told the same statistics: `extra` is what not every step tells, such as a lazy penalty's value.
+
+    `ms` is their median.
+    """
+
+    extra: tuple[str, ...]
+    num_steps: int
+    ms: float
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator, its children's time apart. `share` is of all that was measured on the clock of the shares."""
+
+    name: str
+    calls: float
+    ms: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What `profile_training` found; times and calls are means a step.
+
+    `phases` sums to one. `outside_operators` is the share of the host's time in which no operator of torch ran: Python
+    and the profiler's own work. `device_busy` is the share of the time in which the device worked; None on the CPU.
+    """
+
+    machine: dict[str, str | int]
+    model: str
+    batch: int
+    resolution: int
+    num_parameters: dict[str, int]
+    num_steps: int
+    ms: float
+    images_per_second: float
+    kinds: tuple[Kind, ...]
+    phases: dict[str, float]
+    operators: tuple[Operator, ...]
+    outside_operators: float
+    device_busy: float | None
+    slowdown: float
+    memory_mb: float
+    device_memory_mb: float | None
+
+
+def profile_training(
+    config: TrainConfig,
+    folder: Path,
+    *,
+    compute: Compute,
+    steps: int = 16,
+    at: float = 1.0,
+    trace: Path | None = None,
+) -> Profile:
+    """Profile `steps` steps (rounded up to whole cycles of lazy penalties) of the configured training.
+
+    `folder` is the prepared data; `at` is the share of the budget at which to look: networks may grow and schedules
+    move. Fresh weights, and nothing is kept. `trace` names a file for Chrome's trace viewer (also ui.perfetto.dev).
+    Raises DataError without prepared data, ConfigError where options make no sense.
+    """
+    if steps < 1 or not 0 <= at <= 1:
+        raise ConfigError(f"--steps {steps}, --at {at}", expected="at least one step, at a share in [0, 1]")
+    if not (folder / "dataset.json").is_file():
+        raise DataError(f"no prepared data in {folder}", remedy="run `ganline run`, or `dvc repro --pull prepare`")
+    prepared = Prepared(folder)
+    image = ImageSpec(resolution=prepared.resolution, channels=prepared.channels)  # type: ignore[arg-type]
+    labels = prepared.labels if config.model.class_conditional else ()
+    state = make_state(config, image, Conditioning(labels=labels), compute)
+    state.nimg = round(at * config.total_nimg)
+    step = stepper(state, config, prepared, compute)
+    cycle = math.lcm(config.objective.penalty_every, config.objective.path_length_every)
+    steps = math.ceil(steps / cycle) * cycle
+    for _ in range(WARM_UP):
+        step()
+    state.step = 0  # the next step opens a cycle
+
+    before = state.nimg
+    seconds = min(timed(step, steps, compute) for _ in range(ROUNDS))  # the round that others disturbed least
+    rate = (state.nimg - before) / ROUNDS / seconds
+    kinds = by_kind(each_timed(step, steps, compute))
+    events, watched_seconds = watched(step, steps, compute=compute, trace=trace)
+    on_device = compute.device.type != "cpu"
+    phases = device_times(events) if on_device else wall_times(events)
+    return Profile(
+        machine=machine(compute),
+        model=config.model.name,
+        batch=config.batch,
+        resolution=prepared.resolution,
+        num_parameters={name: sum(p.numel() for p in state.networks[name].parameters()) for name in ("G", "D")},
+        num_steps=steps,
+        ms=seconds / steps * 1000,
+        images_per_second=rate,
+        kinds=kinds,
+        phases=shares(phases),
+        operators=operators(events, steps, on_device=on_device),
+        outside_operators=outside_operators(events),
+        device_busy=sum(phases.values()) / 1e6 / watched_seconds if on_device else None,
+        slowdown=watched_seconds / seconds,
+        memory_mb=peak_memory_mb(),
+        device_memory_mb=device_memory_mb(compute),
+    )
+
+
+def stepper(state: State, config: TrainConfig, prepared: Prepared, compute: Compute) -> Callable[[], set[str]]:
+    """One real step a call, which returns the names of its statistics: the only place that calls `run_step`."""
+    split = prepared.split("train")
+    batches = Batches(split, batch=config.batch, seed=config.seed, mirror=config.mirror, device=compute.device)
+    phases = config.objective.phases()
+
+    def step() -> set[str]:
+        return set(run_step(state, config=config, phases=phases, batches=batches, compute=compute))
+
+    return step
+
+
+def timed(step: Callable[[], object], steps: int, compute: Compute) -> float:
+    """Seconds of `steps` steps on end; a device is waited for at both ends only, as in training."""
+    compute.synchronize()
+    started = time.perf_counter()
+    for _ in range(steps):
+        step()
+    compute.synchronize()
+    return time.perf_counter() - started
+
+
+def each_timed(step: Callable[[], set[str]], steps: int, compute: Compute) -> list[tuple[float, frozenset[str]]]:
+    """Seconds and statistics of each step; a device is waited for after each, so they add up to more than `timed`."""
+    result = []
+    for _ in range(steps):
+        started = time.perf_counter()
+        told = step()
+        compute.synchronize()
+        result.append((time.perf_counter() - started, frozenset(told)))
+    return result
+
+
+def by_kind(steps: Sequence[tuple[float, frozenset[str]]]) -> tuple[Kind, ...]:
+    """Steps grouped by the statistics that not all of them tell, the plain ones first."""
+    common = frozenset.intersection(*(told for _, told in steps))
+    groups: dict[tuple[str, ...], list[float]] = {}
+    for seconds, told in steps:
+        groups.setdefault(tuple(sorted(told - common)), []).append(seconds * 1000)
+    return tuple(Kind(extra, len(ms), median(ms)) for extra, ms in sorted(groups.items()))
+
+
+def watched(step: Callable[[], object], steps: int, *, compute: Compute, trace: Path | None) -> tuple[list[Any], float]:
+    """The profiler's events of `steps` steps, and the seconds that they took while it looked."""
+    from torch.profiler import ProfilerActivity, profile, record_function
+
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it tells of its start and stop otherwise
+    activities = [ProfilerActivity.CPU]
+    if compute.device.type == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+
+    def marked() -> None:
+        with record_function(STEP):
+            step()
+
+    with profile(activities=activities) as profiler:
+        seconds = timed(marked, steps, compute)
+    if trace is not None:
+        with atomic_path(trace) as partial:
+            profiler.export_chrome_trace(str(partial))
+    return list(profiler.events()), seconds
+
+
+def host_ranges(events: Iterable[Any]) -> list[Any]:
+    """Our ranges on the host's clock, outer before inner."""
+    ours = [event for event in events if event.name.startswith(RANGE) and event.device_type == DeviceType.CPU]
+    return sorted(ours, key=lambda event: (event.time_range.start, -event.time_range.end))
+
+
+def label(name: str) -> str:
+    """A range's name without its prefix; what a step does outside of all its ranges has a name of its own."""
+    return BETWEEN if name == STEP else name.removeprefix(RANGE)
+
+
+def wall_times(events: Iterable[Any]) -> dict[str, float]:
+    """Microseconds by range on the host's clock, inner ranges apart: they add up to all steps."""
+    times: Counter[str] = Counter()
+    open_: list[Any] = []
+    for event in host_ranges(events):
+        start, end = event.time_range.start, event.time_range.end
+        while open_ and open_[-1].time_range.end <= start:
+            open_.pop()
+        if open_:
+            times[label(open_[-1].name)] -= end - start
+        times[label(event.name)] += end - start
+        open_.append(event)
+    return dict(times)
+
+
+def device_times(events: Sequence[Any]) -> dict[str, float]:
+    """Microseconds of kernels by the range in which the host launched them, on whichever thread that was."""
+    ranges = host_ranges(events)
+    starts = [event.time_range.start for event in ranges]
+    times: Counter[str] = Counter({label(event.name): 0.0 for event in ranges})
+    for event in events:
+        if event.device_type == DeviceType.CPU and not event.is_user_annotation and event.self_device_time_total > 0:
+            at = event.time_range.start
+            index = bisect_right(starts, at) - 1
+            while index >= 0 and ranges[index].time_range.end < at:  # closed before; an outer one may still be open
+                index -= 1
+            times[label(ranges[index].name) if index >= 0 else BETWEEN] += event.self_device_time_total
+    return dict(times)
+
+
+def shares(times: dict[str, float]) -> dict[str, float]:
+    """Times as shares of their sum, in the order in which they came, with what lies between the ranges last."""
+    total = sum(times.values()) or 1.0
+    ordered = sorted(times, key=lambda name: name == BETWEEN)
+    return {name: times[name] / total for name in ordered}
+
+
+def operators(events: Iterable[Any], steps: int, *, on_device: bool) -> tuple[Operator, ...]:
+    """The TOP operators by self time, on the device's clock if there is one, else on the host's."""
+    times: Counter[str] = Counter()
+    calls: Counter[str] = Counter()
+    for event in events:
+        if event.device_type == DeviceType.CPU and not event.is_user_annotation:
+            times[event.name] += event.self_device_time_total if on_device else event.self_cpu_time_total
+            calls[event.name] += 1
+    total = sum(times.values()) or 1.0
+    top = times.most_common(TOP)
+    return tuple(Operator(name, calls[name] / steps, us / 1000 / steps, us / total) for name, us in top if us)
+
+
+def outside_operators(events: Sequence[Any]) -> float:
+    """Share of the steps' time on the host in which no operator ran, on no thread."""
+    steps = sum(e.time_range.end - e.time_range.start for e in host_ranges(events) if e.name == STEP)
+    inside = sum(e.self_cpu_time_total for e in events if e.device_type == DeviceType.CPU and not e.is_user_annotation)
+    return max(0.0, 1 - inside / steps) if steps else 0.0
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process has held so far, libraries and data included."""
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def render(profile: Profile) -> str:
+    """The profile as an aligned text table."""
+    parameters = ", ".join(f"{name} {count:,}" for name, count in profile.num_parameters.items())
+    here = profile.machine
+    clock = "host" if profile.device_busy is None else "device"
+    rows = [
+        ("model", f"{profile.model}, {profile.resolution} px, batch {profile.batch}; parameters: {parameters}"),
+        ("machine", f"{here['device']}, {here['threads']} threads, {here['precision']}, torch {here['torch']}"),
+        ("step", f"{profile.ms:.2f} ms, {profile.images_per_second:,.0f} images/s ({profile.num_steps} steps)"),
+    ]
+    if len(profile.kinds) > 1:
+        for kind in profile.kinds:
+            named = f"with {', '.join(kind.extra)}" if kind.extra else "plain"
+            rows.append(("", f"{kind.ms:.2f} ms {named} ({kind.num_steps} of {profile.num_steps})"))
+    device = "" if profile.device_memory_mb is None else f"; on the device {profile.device_memory_mb:,.0f} MB"
+    rows.append(("memory", f"{profile.memory_mb:,.0f} MB at the peak of the process{device}"))
+    rows.append(("host", f"{profile.outside_operators:.1%} outside operators: Python, and the profiler's own work"))
+    if profile.device_busy is not None:
+        rows.append(("device", f"busy {profile.device_busy:.0%} of the time"))
+    rows.append(("", f"under the profiler, steps took {profile.slowdown:.2f} times as long"))
+    lines = [f"{key:<8} {value}" for key, value in rows]
+    width = max(map(len, (*profile.phases, *(operator.name for operator in profile.operators), BETWEEN)))
+    lines += ["", f"{'phase':<{width}}  {'share':>6}  {'ms':>8}   ({clock})"]
+    for name, share in profile.phases.items():
+        lines.append(f"{name:<{width}}  {share:>6.1%}  {share * profile.ms:>8.2f}   {bar(share)}".rstrip())
+    lines += ["", f"{'operator (self time)':<{width}}  {'share':>6}  {'ms':>8}   {'calls':>6}"]
+    for operator in profile.operators:
+        lines.append(f"{operator.name:<{width}}  {operator.share:>6.1%}  {operator.ms:>8.2f}   {operator.calls:>6.4g}")
+    return "\n".join(lines)
+
+
+def bar(share: float, *, full: int = 40) -> str:
+    """A share as a bar of blocks."""
+    return "█" * round(share * full)

@@ -1,0 +1,119 @@
+"""The watchdog: looks at G_ema now and then, remembers the best, and raises an alarm at collapse or divergence.
+
+What it looks at comes from a probe (`fd`, `entropy`, `spread` of fixed latents' images; see evaluation/probe.py). Every
+decision is a function of the state, so a run that is killed and resumed meets the same alarms and takes the same turns.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ganline import ranks
+from ganline.errors import TrainingError
+from ganline.models.spec import Generator
+from ganline.training.config import WatchConfig
+from ganline.training.state import State, load_networks, load_state, share_state, write_state
+
+log = logging.getLogger(__name__)
+
+BEST = "best"
+Measures = dict[str, float]
+Probe = Callable[[Generator], Measures]
+
+
+def reasons(measures: Measures, best: Measures | None, config: WatchConfig) -> list[str]:
+    """What is alarming about a look, in words; empty where nothing is."""
+    found = []
+    if measures.get("entropy", 1.0) < config.entropy_min:
+        found.append(
+            f"collapse: the class histogram of {config.n} images has {measures['entropy']:.2f} of real images' entropy "
+            f"(at least {config.entropy_min} is expected)"
+        )
+    if measures["spread"] < config.spread_min:
+        found.append(
+            f"collapse: features vary by {measures['spread']:.2f} of real images' variance "
+            f"(at least {config.spread_min} is expected)"
+        )
+    if best is not None and measures["fd"] > config.rise_max * best["fd"]:
+        found.append(
+            f"divergence: the distance rose to {measures['fd']:.2f}, {measures['fd'] / best['fd']:.1f} times the best "
+            f"(at most {config.rise_max} is expected)"
+        )
+    return found
+
+
+def is_due(nimg: int, advanced: int, *, total_nimg: int, config: WatchConfig) -> bool:
+    """Whether a multiple of `every_share` was passed by the last `advanced` images."""
+    every = config.every_share * total_nimg
+    return int(nimg / every) > int((nimg - advanced) / every)
+
+
+class Watchdog:
+    """Looks, alarms and turns of one run. Its memory is `state.extra`; its best checkpoint lies in `work/best`."""
+
+    def __init__(self, config: WatchConfig, probe: Probe | None, *, work: Path, recipe: str, machine: dict[str, Any]):
+        self.config, self.probe = config, probe
+        self.folder, self.recipe, self.machine = work / BEST, recipe, machine
+
+    def look(self, state: State, means: Measures, *, total_nimg: int) -> Measures:
+        """Measure G_ema on the first rank; keep it if it is the best. Returns `watch_…` for the log, on every rank."""
+        if self.probe is None:
+            return {}
+        measures = ranks.from_first(self.probe(state.G_ema) if ranks.is_first() else None)
+        best = state.extra.get("best")
+        share = state.nimg / total_nimg
+        found = reasons(measures, best, self.config) if share > self.config.after_share else []
+        state.extra["strikes"] = state.extra.get("strikes", 0) + 1 if found else 0
+        if best is None or measures["fd"] < best["fd"]:
+            state.extra["best"] = measures | {"nimg": state.nimg}
+            if ranks.is_first():
+                write_state(self.folder, state, recipe=self.recipe, machine=self.machine)
+        if found:
+            log.warning("at %.1f kimg: %s", state.nimg / 1000, "; ".join(found))
+        if state.extra["strikes"] >= self.config.patience:
+            self.alarm(state, found, means)
+        return {f"watch_{name}": value for name, value in measures.items()}
+
+    def check_updates(self, state: State, skipped: Measures, means: Measures) -> None:
+        """Alarm where masked updates (their share, by network) are no longer the exception."""
+        found = [
+            f"diverged: {share:.0%} of {name}'s last updates were not finite (at most {self.config.skipped_max:.0%})"
+            for name, share in skipped.items()
+            if share > self.config.skipped_max
+        ]
+        if found:
+            self.alarm(state, found, means)
+
+    def take_best(self, state: State) -> None:
+        """Make the networks those of the best look, if that is what is to be kept."""
+        if self.config.keep == "best" and state.extra.get("best"):
+            networks = load_networks(self.folder)
+            for name, net in state.networks.items():
+                net.load_state_dict(networks[name])
+
+    def alarm(self, state: State, found: list[str], means: Measures) -> None:
+        """Say what was seen, then roll back to the best state or stop. Raises TrainingError to stop."""
+        seen = {name: round(value, 4) for name, value in means.items() if name.startswith(("accuracy", "grad_norm"))}
+        log.warning("alarm at %.1f kimg: %s; D and gradients: %s", state.nimg / 1000, "; ".join(found), seen)
+        alarms = [*state.extra.get("alarms", []), {"nimg": state.nimg, "found": found, "seen": seen}]
+        best, tries = state.extra.get("best"), state.extra.get("rollbacks", 0)
+        if self.config.action == "stop" or tries >= self.config.max_rollbacks or best is None:
+            state.extra["alarms"] = alarms
+            raise TrainingError(
+                f"stopped at {state.nimg / 1000:.1f} kimg: {'; '.join(found)}",
+                expected="a generator that keeps its variety and its distance",
+                remedy=f"lower the learning rates, raise the penalty or choose another objective; "
+                f"the best state, of {best['nimg'] / 1000:.1f} kimg, is kept in {self.folder}"
+                if best
+                else "lower the learning rates, raise the penalty, or set train.precision: fp32",
+            )
+        lr_scale = state.lr_scale * self.config.lr_factor
+        if ranks.is_first():
+            assert load_state(self.folder, state, recipe=self.recipe), f"{self.folder} is damaged"
+        share_state(state)
+        state.lr_scale = lr_scale
+        state.extra |= {"alarms": alarms, "rollbacks": tries + 1, "strikes": 0}
+        log.warning("rolled back to %.1f kimg; learning rates are now times %g", state.nimg / 1000, lr_scale)
