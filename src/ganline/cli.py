@@ -75,11 +75,25 @@ def stage_command(name: str) -> None:
         from ganline.stages import STAGES
         from ganline.workspace import checkout
 
+        if name == "train" and (count := int(os.environ.get("GANLINE_RANKS", "1"))) > 1 and "RANK" not in os.environ:
+            raise typer.Exit(over_ranks(count))
+        if os.environ.get("RANK", "0") != "0":
+            logging.getLogger("ganline").setLevel(logging.ERROR)  # one voice is enough
         root = checkout().root
         STAGES[name].run(load_config(root), root)
 
     command.__doc__ = f"Stage of dvc.yaml: {name}. Usually run by `dvc repro`."
     app.command(name, rich_help_panel="Stages")(command)
+
+
+def over_ranks(count: int) -> int:
+    """`ganline train` in `count` processes that share each batch; if one dies, all go on from the checkpoint."""
+    from ganline.devices import available_cores
+
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts", "3"]
+    threads = {"OMP_NUM_THREADS": str(max(1, available_cores() // count))}
+    command = [*torchrun, "--nproc-per-node", str(count), "-m", "ganline", "train"]
+    return subprocess.call(command, env=os.environ | threads)
 
 
 for _name in STAGE_NAMES:
@@ -170,6 +184,26 @@ def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) 
     env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with suppress(KeyboardInterrupt):
         raise typer.Exit(subprocess.call([*command, "--backend-store-uri", store_uri()], env=env))
+
+
+@app.command(rich_help_panel="Machine")
+def profile(
+    steps: Annotated[int, typer.Option(help="Steps to look at; whole cycles of lazy penalties.")] = 16,
+    at: Annotated[float, typer.Option(help="Share of the budget at which to look.")] = 1.0,
+    trace: Annotated[Path | None, typer.Option(help="Also write a trace for Chrome or ui.perfetto.dev.")] = None,
+) -> None:
+    """Show where a training step's time goes, for the configured model on this machine."""
+    from ganline.config import load_config
+    from ganline.devices import make_exact, pick
+    from ganline.integrations.profiler import profile_training, render
+    from ganline.stages import PREPARE
+    from ganline.workspace import checkout
+
+    root = checkout().root
+    config = load_config(root).train
+    make_exact()
+    compute = pick(config.precision)
+    print(render(profile_training(config, root / PREPARE, compute=compute, steps=steps, at=at, trace=trace)))
 
 
 @app.command(rich_help_panel="Machine")

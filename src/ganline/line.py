@@ -15,7 +15,7 @@ from ganline.config import load_config
 from ganline.errors import ConfigError, GanlineError, GateError, WorkspaceError
 from ganline.files import read_json
 from ganline.registry.card import metric_rows
-from ganline.stages import METRICS, MODEL, NEIGHBOURS, SAMPLES, VALIDATE
+from ganline.stages import CURVES, EVOLUTION, METRICS, MODEL, NEIGHBOURS, SAMPLES, TRAIN, VALIDATE
 from ganline.workspace import Workspace, folder_overlay, hold, isolate, preset_overlay
 
 log = logging.getLogger(__name__)
@@ -95,6 +95,7 @@ def tell(workspace: Workspace, standing: effects.Standing) -> None:
         print(f"  {metric}: {value}")
     print(f"\n  samples     {root / SAMPLES}")
     print(f"  neighbours  {root / NEIGHBOURS}")
+    print(f"  training    {root / TRAIN / CURVES}, {EVOLUTION}")
     print(f"  data        {root / VALIDATE / 'report.html'}")
     print("\n  registry    make ui")
     labels = config.train.model.class_conditional

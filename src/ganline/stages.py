@@ -31,6 +31,7 @@ PREPARE = "artifacts/prepare"
 EXTRACTOR = "artifacts/extractor"
 REFERENCE = "artifacts/reference"
 TRAIN = "artifacts/train"
+CURVES, EVOLUTION = "curves.png", "evolution.png"
 METRICS = "artifacts/evaluate/metrics.json"
 SAMPLES = "artifacts/evaluate/samples.png"
 NEIGHBOURS = "artifacts/evaluate/neighbours.png"
@@ -139,9 +140,13 @@ def train_together(config: Config, root: Path) -> None:
     from ganline.devices import machine, make_exact, pick
     from ganline.evaluation.extractor import Extractor
     from ganline.evaluation.probe import make_probe
+    from ganline.images import png_bytes
+    from ganline.integrations.curves import curves
+    from ganline.integrations.evolution import strip_of
     from ganline.registry.bundle import DISCRIMINATOR, GENERATOR, ModelSpec, write_bundle
     from ganline.training.loop import Run
     from ganline.training.loop import train as run_training
+    from ganline.training.tracker import read_lines
 
     make_exact()
     compute = pick(config.train.precision)
@@ -180,6 +185,8 @@ def train_together(config: Config, root: Path) -> None:
         networks = {GENERATOR: state.G_ema.state_dict(), DISCRIMINATOR: state.D.state_dict()}
         write_bundle(root / TRAIN, spec, networks=networks)
         shutil.copyfile(work / "history.jsonl", root / TRAIN / "history.jsonl")
+        write_bytes(root / TRAIN / CURVES, png_bytes(curves(read_lines(work / "history.jsonl"))))
+        write_bytes(root / TRAIN / EVOLUTION, png_bytes(strip_of(work / "samples")))
         write_json(work / "outcome.json", {"exact": state.exact, "skipped": state.skipped, **state.extra})
     if state.skipped:
         log.warning("train: %d updates were masked because they were not finite", state.skipped)
@@ -261,6 +268,7 @@ def export(config: Config, root: Path) -> None:
     metrics = read_json(root / METRICS)
     card = model_card(open_bundle(root / TRAIN).spec, metrics, config.train)
     extras = {"card.md": card.encode(), "samples.png": (root / SAMPLES).read_bytes()}
+    extras |= {name: (root / TRAIN / name).read_bytes() for name in (CURVES, EVOLUTION)}
     digest = extend_bundle(root / TRAIN, root / MODEL, extras)
     log.info("export: bundle %s in %s", digest[:16], MODEL)
 
@@ -309,6 +317,8 @@ STAGES: Mapping[str, Stage] = {
             "data/loader.py",
             "augment.py",
             "draws.py",
+            "integrations/curves.py",
+            "integrations/evolution.py",
             "losses",
             "models",
             "registry/bundle.py",

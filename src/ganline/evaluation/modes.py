@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ganline.data.loader import Split, rows_as_tensor
+from ganline.data.loader import Split
 from ganline.errors import GateError
 from ganline.evaluation.extractor import Extractor
 from ganline.evaluation.measure import count_name, random_rows, spread
@@ -40,11 +40,6 @@ def divergence(p: np.ndarray, q: np.ndarray) -> float:
         return float(max((p[there] * np.log(p[there] / q[there])).sum(), 0.0))
 
 
-def classify(extract: Extractor, split: Split) -> np.ndarray:
-    """The class that the extractor sees in every image of a split: int64 [N]."""
-    return np.concatenate([extract(rows_as_tensor(split, i, i + 256))[1].argmax(1) for i in range(0, len(split), 256)])
-
-
 def mode_records(
     seen: Mapping[int, np.ndarray], *, train_labels: np.ndarray, extract: Extractor, real: Split, num_modes: int
 ) -> dict[str, Any]:
@@ -64,7 +59,7 @@ def mode_records(
     counts = {seed: np.bincount(classes, minlength=num_modes) for seed, classes in seen.items()}
     kls = {str(seed): divergence(count, reference) for seed, count in counts.items()}
     covered = {str(seed): num_covered(classes) for seed, classes in seen.items()}
-    classes = classify(extract, real)
+    classes = extract.split_classes(real)
     rows = random_rows(len(classes), n, "modes")
     real_count = np.bincount(classes[rows], minlength=num_modes)
     common = {

@@ -39,12 +39,13 @@ def make_probe(
     """
     if len(split) < LEAST_REAL:
         return None
-    count = min(MOST_REAL, len(split))
-    rows = np.sort(torch.randperm(len(split), generator=generator(seed, "probe rows"))[:count].numpy())
-    chunks = np.array_split(rows, -(-count // 250))
-    pairs = [extract(torch.from_numpy(split.images[part])) for part in chunks]
+    order = torch.randperm(len(split), generator=generator(seed, "probe rows"))[:MOST_REAL].numpy()
+    pairs = [
+        extract(torch.from_numpy(split.images[np.sort(part)])) for part in np.array_split(order, len(order) // 250 + 1)
+    ]
     real = fit_gaussian(np.concatenate([features for features, _ in pairs]))
-    entropy = histogram_entropy(np.concatenate([logits for _, logits in pairs]))
+    # At the same number of images: a histogram of few images over many classes never looks even.
+    entropy = histogram_entropy(np.concatenate([logits for _, logits in pairs])[:n])
     latents = derive(seed, "probe")
 
     def probe(G: Generator) -> dict[str, float]:

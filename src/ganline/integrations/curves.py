@@ -108,7 +108,7 @@ def smooth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def broken(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same points with NaN between those that lie far apart: a gap in the history stays a gap in the line."""
     steps = np.diff(x)
-    holes = np.flatnonzero(steps > 4 * np.median(steps)) + 1 if len(steps) else []
+    holes = np.flatnonzero(steps > 4 * np.median(steps)) + 1 if len(steps) else np.array([], dtype=int)
     return np.insert(x, holes, np.nan), np.insert(y, holes, np.nan)
 
 

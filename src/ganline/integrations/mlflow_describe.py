@@ -43,8 +43,8 @@ def describe(
     client.update_registered_model(version.name, model_text(version.name))
     run_id = link(store, version)
     log_figures(store, run_id, version.model_id, final_metrics(metrics))
-    if (folder / "samples.png").is_file():
-        client.log_artifact(run_id, str(folder / "samples.png"))
+    for picture in sorted(folder.glob("*.png")):
+        client.log_artifact(run_id, str(picture))
 
 
 def link(store: Store, version: Version) -> str:

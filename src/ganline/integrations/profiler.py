@@ -49,20 +49,20 @@ class Kind:
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator, its children's time apart. `share` is of all that was measured on the clock of the shares."""
+    """One operator: calls a step, and its own time (without operators inside it) as a share of the whole."""
 
     name: str
     calls: float
-    ms: float
     share: float
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What `profile_training` found; times and calls are means a step.
+    """What `profile_training` found.
 
-    `phases` sums to one. `outside_operators` is the share of the host's time in which no operator of torch ran: Python
-    and the profiler's own work. `device_busy` is the share of the time in which the device worked; None on the CPU.
+    `phases` sums to one. Shares are of a step's time on the host, or of the device's working time if there is one;
+    `device_busy` is then the share of the time in which it worked. `outside_operators` is the share of the host's time
+    in which no operator of torch ran: Python, and the profiler's own work. `slowdown` is what the profiler cost.
     """
 
     machine: dict[str, str | int]
@@ -112,7 +112,6 @@ def profile_training(
     steps = math.ceil(steps / cycle) * cycle
     for _ in range(WARM_UP):
         step()
-    state.step = 0  # the next step opens a cycle
 
     before = state.nimg
     seconds = min(timed(step, steps, compute) for _ in range(ROUNDS))  # the round that others disturbed least
@@ -132,7 +131,7 @@ def profile_training(
         images_per_second=rate,
         kinds=kinds,
         phases=shares(phases),
-        operators=operators(events, steps, on_device=on_device),
+        operators=operators(events, steps, on_device=on_device, total=sum(phases.values())),
         outside_operators=outside_operators(events),
         device_busy=sum(phases.values()) / 1e6 / watched_seconds if on_device else None,
         slowdown=watched_seconds / seconds,
@@ -236,7 +235,7 @@ def device_times(events: Sequence[Any]) -> dict[str, float]:
     starts = [event.time_range.start for event in ranges]
     times: Counter[str] = Counter({label(event.name): 0.0 for event in ranges})
     for event in events:
-        if event.device_type == DeviceType.CPU and not event.is_user_annotation and event.self_device_time_total > 0:
+        if is_operator(event) and event.self_device_time_total > 0:
             at = event.time_range.start
             index = bisect_right(starts, at) - 1
             while index >= 0 and ranges[index].time_range.end < at:  # closed before; an outer one may still be open
@@ -252,23 +251,26 @@ def shares(times: dict[str, float]) -> dict[str, float]:
     return {name: times[name] / total for name in ordered}
 
 
-def operators(events: Iterable[Any], steps: int, *, on_device: bool) -> tuple[Operator, ...]:
-    """The TOP operators by self time, on the device's clock if there is one, else on the host's."""
+def operators(events: Iterable[Any], steps: int, *, on_device: bool, total: float) -> tuple[Operator, ...]:
+    """The TOP operators by their own time, on the device's clock if there is one, as shares of `total` microseconds."""
     times: Counter[str] = Counter()
     calls: Counter[str] = Counter()
     for event in events:
-        if event.device_type == DeviceType.CPU and not event.is_user_annotation:
+        if is_operator(event):
             times[event.name] += event.self_device_time_total if on_device else event.self_cpu_time_total
             calls[event.name] += 1
-    total = sum(times.values()) or 1.0
-    top = times.most_common(TOP)
-    return tuple(Operator(name, calls[name] / steps, us / 1000 / steps, us / total) for name, us in top if us)
+    return tuple(Operator(name, calls[name] / steps, us / total) for name, us in times.most_common(TOP) if us)
+
+
+def is_operator(event: Any) -> bool:
+    """Whether an event is torch's own work on the host (kernels hang on it), not a range or a kernel by itself."""
+    return event.device_type == DeviceType.CPU and not event.is_user_annotation
 
 
 def outside_operators(events: Sequence[Any]) -> float:
     """Share of the steps' time on the host in which no operator ran, on no thread."""
     steps = sum(e.time_range.end - e.time_range.start for e in host_ranges(events) if e.name == STEP)
-    inside = sum(e.self_cpu_time_total for e in events if e.device_type == DeviceType.CPU and not e.is_user_annotation)
+    inside = sum(event.self_cpu_time_total for event in events if is_operator(event))
     return max(0.0, 1 - inside / steps) if steps else 0.0
 
 
@@ -306,9 +308,10 @@ def render(profile: Profile) -> str:
     lines += ["", f"{'phase':<{width}}  {'share':>6}  {'ms':>8}   ({clock})"]
     for name, share in profile.phases.items():
         lines.append(f"{name:<{width}}  {share:>6.1%}  {share * profile.ms:>8.2f}   {bar(share)}".rstrip())
-    lines += ["", f"{'operator (self time)':<{width}}  {'share':>6}  {'ms':>8}   {'calls':>6}"]
+    lines += ["", f"{'operator (own time)':<{width}}  {'share':>6}  {'ms':>8}   {'calls':>6}"]
     for operator in profile.operators:
-        lines.append(f"{operator.name:<{width}}  {operator.share:>6.1%}  {operator.ms:>8.2f}   {operator.calls:>6.4g}")
+        ms = f"{operator.share * profile.ms:>8.2f}"
+        lines.append(f"{operator.name:<{width}}  {operator.share:>6.1%}  {ms}   {operator.calls:>6.1f}")
     return "\n".join(lines)
 
 

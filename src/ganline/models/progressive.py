@@ -92,7 +92,7 @@ class Growing:
 
 
 def act(x: torch.Tensor) -> torch.Tensor:
-    return leaky_relu(x, 0.2)
+    return leaky_relu(x, 0.2, inplace=True)
 
 
 class ProgressiveGenerator(Growing, Generator):

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from torch.nn.functional import leaky_relu
 
-from ganline.models.layers import downsample, one_hot, stem_resolution, upsample
+from ganline.models.layers import downsample, halved_width, one_hot, stem_resolution, upsample
 from ganline.models.spec import Conditioning, Discriminator, Generator, ImageSpec
 
 SLOPE = 0.2
@@ -31,7 +31,8 @@ class R3GANConfig(BaseModel):
     name: Literal["r3gan"] = "r3gan"
     z_dim: int = Field(default=64, ge=1)
     width: int = Field(default=768, ge=8)
-    """Channels of G and D at sides up to 32 px; above, halved with every doubling."""
+    """Channels of G and D at sides up to `widest_side`; above, halved with every doubling."""
+    widest_side: int = Field(default=32, ge=1)
     blocks: int = Field(default=2, ge=1)
     """Residual blocks a stage."""
     expansion: int = Field(default=2, ge=1)
@@ -49,13 +50,15 @@ class R3GANConfig(BaseModel):
         """Channels of each stage, smallest side first."""
         _, doublings = stem_resolution(image.resolution)
         sides = [image.resolution >> (doublings - i) for i in range(doublings + 1)]
-        return [max(self.width * 32 // max(side, 32), 8) for side in sides]
+        return [halved_width(self.width, side, widest_side=self.widest_side, least=8) for side in sides]
 
 
-def conv(inputs: int, outputs: int, kernel: int, *, gain: float, groups: int = 1) -> nn.Conv2d:
-    """A convolution without bias, weights N(0, gain^2 / fan in) (He et al. 2015)."""
-    layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=False)
+def conv(inputs: int, outputs: int, kernel: int, *, gain: float, groups: int = 1, bias: bool = False) -> nn.Conv2d:
+    """A convolution with weights N(0, gain^2 / fan in) (He et al. 2015)."""
+    layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=bias)
     nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.weight[0].numel()))
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
@@ -74,17 +77,14 @@ class Block(nn.Module):
         wide = width * config.expansion
         gain = GAIN * depth ** (-1 / 4)
         groups = max(wide // config.group_width, 1) if config.group_width else 1
-        self.expand = conv(width, wide, 1, gain=gain)
-        self.mix = conv(wide, wide, 3, gain=gain, groups=groups)
+        self.expand = conv(width, wide, 1, gain=gain, bias=True)
+        self.mix = conv(wide, wide, 3, gain=gain, groups=groups, bias=True)
         self.reduce = conv(wide, width, 1, gain=0.0)
-        self.biases = nn.Parameter(torch.zeros(2, wide, 1, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        h = self.mix(self.act(self.expand(x), 0))
-        return x + self.reduce(self.act(h, 1))
-
-    def act(self, x: torch.Tensor, which: int) -> torch.Tensor:
-        return leaky_relu(x + self.biases[which].to(x.dtype), SLOPE)
+        h = leaky_relu(self.expand(x), SLOPE, inplace=True)
+        h = leaky_relu(self.mix(h), SLOPE, inplace=True)
+        return x + self.reduce(h)
 
 
 class Resample(nn.Module):

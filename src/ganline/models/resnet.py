@@ -14,12 +14,6 @@ from torch.nn.functional import avg_pool2d, interpolate, relu
 from ganline.models.layers import ConditionalBatchNorm2d
 
 MakeNorm = Callable[[int], nn.Module]
-LEAST_WIDTH = 16
-
-
-def width_at(side: int, *, width: int) -> int:
-    """Channels at a side: `width` up to 32 px; above, halved with every doubling."""
-    return max(width * 32 // max(side, 32), LEAST_WIDTH)
 
 
 def conv(inputs: int, outputs: int, kernel: int, *, gain: float = 2.0**0.5) -> nn.Conv2d:

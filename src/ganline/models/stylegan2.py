@@ -3,7 +3,7 @@
 G: mapping network, modulated convolutions with noise, skip connections to the image; D: strided convolutions with
 blurred halving (`d_layout: orig`, the CIFAR-10 choice) or residual ones. The maths is the official one without its
 custom kernels: the style scales the input and the demodulation the output of one dense convolution.
-Deviations: class labels enter D by one embedding instead of a mapping network; the borders of upsampled skips repeat.
+Deviations: class labels enter D by one embedding instead of a mapping network.
 Style mixing and noise are drawn per sample; without draws (evaluation) the noise is a fixed map and nothing is mixed.
 """
 
@@ -24,8 +24,8 @@ from ganline.models.layers import (
     EqualConv,
     EqualLinear,
     Stochastic,
-    blur,
     downsample,
+    filtered,
     minibatch_stddev,
     one_hot,
     pixel_norm,
@@ -65,7 +65,7 @@ class StyleGAN2Config(BaseModel):
 
 def act(x: torch.Tensor) -> torch.Tensor:
     """LeakyReLU 0.2 that keeps unit variance."""
-    return leaky_relu(x, 0.2) * GAIN
+    return leaky_relu(x, 0.2, inplace=True) * GAIN
 
 
 def modulated(x: torch.Tensor, weight: torch.Tensor, style: torch.Tensor, *, demodulate: bool, up: bool = False):
@@ -76,7 +76,7 @@ def modulated(x: torch.Tensor, weight: torch.Tensor, style: torch.Tensor, *, dem
     x = x * style[:, :, None, None].to(x.dtype)
     if up:
         x = conv_transpose2d(x, weight.transpose(0, 1).flip(2, 3), stride=2)  # the side is 2 H + 1
-        x = 4 * blur(nn.functional.avg_pool2d(x, 2, stride=1, padding=1), padding=0)
+        x = filtered(x, x.shape[2] - 1, pad=1, gain=2.0)
     else:
         x = conv2d(x, weight, padding=weight.shape[-1] // 2)
     if not demodulate:
@@ -156,7 +156,8 @@ class ToImage(nn.Module):
         self.scale = 1 / math.sqrt(inputs)
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        return modulated(x, self.weight, self.style(w) * self.scale, demodulate=False) + self.bias[:, None, None]
+        image = modulated(x, self.weight, self.style(w) * self.scale, demodulate=False)
+        return image + self.bias[:, None, None]  # in the bias's precision: images are summed in it
 
 
 class StyleGenerator(Generator):
@@ -208,10 +209,8 @@ class DownConv(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h = act(self.first(x))
-        blurred = blur(nn.functional.avg_pool2d(h, 2, stride=1, padding=1), padding=1)
-        second = self.second
-        bias = None if second.bias is None else second.bias
-        h = act(conv2d(blurred, second.weight * second.scale, bias, stride=2))
+        h = filtered(h, h.shape[2] + 1, pad=2)
+        h = act(conv2d(h, self.second.weight * self.second.scale, self.second.bias, stride=2))
         return h if self.skip is None else (h + self.skip(downsample(x))) * math.sqrt(0.5)
 
 

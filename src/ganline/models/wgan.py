@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from torch.nn.functional import relu
 
-from ganline.models.layers import BatchNorm2d, one_hot, stem_resolution
-from ganline.models.resnet import DownBlock, MakeNorm, UpBlock, apply_norm, conv, width_at
+from ganline.models.layers import BatchNorm2d, halved_width, one_hot, stem_resolution
+from ganline.models.resnet import DownBlock, MakeNorm, UpBlock, apply_norm, conv
 from ganline.models.spec import Conditioning, Discriminator, Generator, ImageSpec
 
 
@@ -41,6 +41,11 @@ class WGANConfig(BaseModel):
         return ResNetDiscriminator(image, self.d_width, conditioning.num_classes, norm=norm)
 
 
+def width_at(width: int, side: int) -> int:
+    """The width of the 32 px networks, halved with every doubling above."""
+    return halved_width(width, side, widest_side=32, least=8)
+
+
 def layer_norm(width: int) -> nn.Module:
     """Layer normalisation over channels and positions (Ba et al. 2016), a gain and bias a channel."""
     return nn.GroupNorm(1, width)
@@ -56,7 +61,7 @@ class ResNetGenerator(Generator):
         super().__init__()
         self.z_dim, self.num_classes = z_dim, one_hot_classes
         side, doublings = stem_resolution(image.resolution)
-        widths = [width_at(image.resolution >> (doublings - i), width=width) for i in range(doublings + 1)]
+        widths = [width_at(width, image.resolution >> (doublings - i)) for i in range(doublings + 1)]
         self.shape = (widths[0], side, side)
         self.project = nn.Linear(z_dim + one_hot_classes, widths[0] * side**2)
         nn.init.xavier_uniform_(self.project.weight)
@@ -83,7 +88,7 @@ class ResNetDiscriminator(Discriminator):
         super().__init__()
         self.num_classes = num_classes
         _, halvings = stem_resolution(image.resolution, largest_stem=8)
-        widths = [width_at(image.resolution >> (i + 1), width=width) for i in range(halvings)]
+        widths = [width_at(width, image.resolution >> (i + 1)) for i in range(halvings)]
         blocks = [DownBlock(image.channels, widths[0], down=True, first=True, norm=norm)]
         for i in range(1, halvings):
             blocks.append(DownBlock(widths[i - 1], widths[i], down=True, norm=norm))

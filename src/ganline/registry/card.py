@@ -20,7 +20,8 @@ def metric_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
             rows.append((metrics[key]["name"], f"{metrics[key]['value']:.3f} (n = {metrics[key]['n']})"))
     if "modes" in metrics:
         modes, kl = metrics["modes"], metrics["modes_kl"]
-        rows.append((modes["name"], f"{modes['value']:.1f} of {modes['num_modes']} (real images {modes['floor']})"))
+        found = f"{modes['value']:.1f} ± {modes['std']:.1f} of {modes['num_modes']} (real images {modes['floor']})"
+        rows.append((modes["name"], found))
         rows.append((kl["name"], f"{kl['value']:.3f} ± {kl['std']:.3f} nats (real images {kl['floor']:.3f})"))
     if "inception" in metrics:
         record = metrics["inception"]

@@ -196,9 +196,10 @@ def start_from(state: State, initial: Initial) -> None:
 
 
 def sample_is_due(nimg: int, advanced: int, config: TrainConfig) -> bool:
-    """Whether a multiple of `sample_kimg` was passed by the last `advanced` images."""
+    """Whether the last `advanced` images passed a multiple of `sample_kimg`, or before the first one a power of two."""
     every = config.sample_kimg * 1000
-    return math.floor(nimg / every) > math.floor((nimg - advanced) / every)
+    early = nimg < every and nimg.bit_length() > (nimg - advanced).bit_length()
+    return early or math.floor(nimg / every) > math.floor((nimg - advanced) / every)
 
 
 def save_samples(path: Path, state: State, config: TrainConfig, compute: Compute, num_classes: int) -> None:

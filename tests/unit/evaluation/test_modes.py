@@ -98,8 +98,8 @@ class Stub:
 
     name = "stub@12345678"
 
-    def __call__(self, images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        return np.zeros((len(images), 2)), np.eye(4)[images[:, 0, 0, 0].numpy()]
+    def split_classes(self, split: Split) -> np.ndarray:
+        return split.images[:, 0, 0, 0].astype(np.int64)
 
 
 def split_of(folder: Path, classes: np.ndarray) -> Split:
@@ -175,6 +175,8 @@ def test_a_channels_extractor_learns_is_named_and_read_back(stacks: Prepared, tr
     features, logits = extract(torch.from_numpy(np.array(test.images)))
     assert features.shape == (200, 24) and logits.shape == (200, 8)
     assert (logits.argmax(1) == test.labels).mean() > 0.9
+    assert extract.split_classes(test).tolist() == logits.argmax(1).tolist()
+    np.testing.assert_allclose(extract.split_features(test), features, rtol=1e-4, atol=1e-5)
 
 
 def test_labels_that_do_not_name_channels_stop_a_channels_extractor(stacks: Prepared, tmp_path: Path) -> None:
@@ -221,7 +223,7 @@ def test_a_generator_of_everything_covers_all_modes_and_one_of_a_single_image_co
     assert 0 < good["modes_kl"]["value"] < 0.1 and good["modes_kl"]["floor"] < 0.1
     assert poor["modes"]["value"] == 1 and poor["modes_kl"]["value"] > 1.5
     assert poor["class_coverage"]["n"] == 3 * 200 and poor["class_coverage"]["num_missing"] == 7
-    assert dict(metric_rows(poor))[poor["modes"]["name"]] == "1.0 of 8 (real images 8)"
+    assert dict(metric_rows(poor))[poor["modes"]["name"]] == "1.0 ± 0.0 of 8 (real images 8)"
 
 
 def test_more_samples_for_the_modes_change_no_other_figure(stacks: Prepared, trained: Path) -> None:

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from ganline.data.loader import Batches
+from ganline.schedules import Schedule, ema_decay
 from ganline.seeds import derive
 from ganline.training.ema import update_ema
-from ganline.schedules import Schedule, ema_decay
 from ganline.training.tracker import Tracker, read_lines
 
 

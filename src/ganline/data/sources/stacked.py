@@ -1,7 +1,7 @@
 """Stacked-MNIST: three random MNIST digits in the three colour channels, so that there are 1,000 modes to be counted.
 
 Metz et al. 2016, arXiv 1611.02163; sizes as in Srivastava et al. 2017, arXiv 1705.07761, and Lin et al. 2018 (PacGAN),
-arXiv 1712.04086. Those draw from all 70,000 MNIST images; here test stacks consist of MNIST's test images alone.
+arXiv 1712.04086. The last one's code draws from all 70,000 MNIST images; here test stacks hold test images alone.
 """
 
 from __future__ import annotations
