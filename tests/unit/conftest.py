@@ -13,12 +13,16 @@ from ganline.files import write_json
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    """1,797 real digits, 8x8 brought to 16x16 by repeating pixels; three classes."""
+    return make_digits(tmp_path_factory.mktemp("prepared"))
+
+
+def make_digits(folder: Path) -> Prepared:
+    """Real digits of three classes, 8x8 brought to 16x16 by repeating pixels."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits(n_class=3)
     images = (bunch.images * 15.9375).astype(np.uint8)[:, None].repeat(2, axis=2).repeat(2, axis=3)
-    folder: Path = tmp_path_factory.mktemp("prepared")
+    folder.mkdir(parents=True, exist_ok=True)
     for name, rows in (("train", slice(0, 400)), ("val", slice(400, 460)), ("test", slice(460, None))):
         np.save(folder / f"{name}_images.npy", images[rows])
         np.save(folder / f"{name}_labels.npy", bunch.target[rows].astype(np.int64))

@@ -7,12 +7,11 @@ import pickle
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 
 from ganline.errors import BundleError
 from ganline.files import sha256_file
-from ganline.models import ImageSpec
-from ganline.models.mlp import MLPConfig
-from ganline.models.pixelshuffle import PixelShuffleConfig
+from ganline.models import ImageSpec, ModelConfig
 from ganline.registry.bundle import (
     DISCRIMINATOR,
     GENERATOR,
@@ -22,8 +21,12 @@ from ganline.registry.bundle import (
     open_bundle,
     write_bundle,
 )
+from tests.unit.variants import FAMILIES
 
-FAMILIES = [MLPConfig(z_dim=4, widths=(8,)), PixelShuffleConfig(z_dim=4, g_width=8, d_width=8)]
+MODELS = [
+    TypeAdapter(ModelConfig).validate_python(options | {"class_conditional": True}) for options in FAMILIES.values()
+]
+PIXELSHUFFLE = next(model for model in MODELS if model.name == "pixelshuffle")
 
 
 def spec_of(model) -> ModelSpec:
@@ -37,7 +40,7 @@ def states(spec: ModelSpec) -> dict[str, dict[str, torch.Tensor]]:
     }
 
 
-@pytest.mark.parametrize("model", FAMILIES, ids=lambda model: model.name)
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
 def test_open_of_write_gives_the_same_tensors_and_spec(tmp_path, model):
     spec = spec_of(model)
     networks = states(spec)
@@ -48,7 +51,7 @@ def test_open_of_write_gives_the_same_tensors_and_spec(tmp_path, model):
         back = bundle.state(name)
         assert back.keys() == state.keys()
         assert all(torch.equal(back[key], state[key]) for key in state)
-    z, label = torch.randn(2, 4), torch.tensor([0, 1])
+    z, label = torch.randn(2, model.z_dim), torch.tensor([0, 1])
     G = spec.build_generator().eval()
     G.load_state_dict(networks[GENERATOR])
     assert torch.equal(bundle.generator()(z, label), G(z, label))
@@ -56,7 +59,7 @@ def test_open_of_write_gives_the_same_tensors_and_spec(tmp_path, model):
 
 
 def test_equal_weights_give_an_equal_hash_whatever_their_memory_format(tmp_path):
-    spec = spec_of(FAMILIES[1])
+    spec = spec_of(PIXELSHUFFLE)
     G = spec.build_generator()
     plain = write_bundle(tmp_path / "plain", spec, networks={GENERATOR: G.state_dict()})
     last = G.to(memory_format=torch.channels_last).state_dict()
@@ -139,8 +142,8 @@ def test_a_pickle_in_place_of_the_weights_is_never_run(make_bundle):
 
 
 def test_weights_of_another_architecture_are_refused_in_words(tmp_path):
-    spec = spec_of(FAMILIES[0])
-    other = spec_of(MLPConfig(z_dim=4, widths=(16,))).build_generator().state_dict()
+    spec = spec_of(MLP)
+    other = spec_of(MLP.model_copy(update={"widths": (8,)})).build_generator().state_dict()
     write_bundle(tmp_path / "b", spec, networks={GENERATOR: other})
     with pytest.raises(BundleError, match="do not fit"):
         open_bundle(tmp_path / "b").generator()
@@ -163,7 +166,7 @@ def test_copy_takes_the_bundles_own_files_only(make_bundle, tmp_path):
 
 
 def test_extend_keeps_the_networks_and_replaces_the_extras(tmp_path):
-    spec = spec_of(FAMILIES[0])
+    spec = spec_of(MLP)
     networks = states(spec)
     first = write_bundle(tmp_path / "a", spec, networks=networks, extras={"old.txt": b"old"})
     second = extend_bundle(tmp_path / "a", tmp_path / "b", {"card.md": b"# new"})
@@ -174,7 +177,7 @@ def test_extend_keeps_the_networks_and_replaces_the_extras(tmp_path):
 
 
 def test_a_bundle_that_is_written_over_another_leaves_no_old_file(tmp_path):
-    spec = spec_of(FAMILIES[0])
+    spec = spec_of(MLP)
     write_bundle(tmp_path / "b", spec, networks=states(spec), extras={"old.txt": b"old"})
     write_bundle(tmp_path / "b", spec, networks={GENERATOR: states(spec)[GENERATOR]})
     assert open_bundle(tmp_path / "b").state(DISCRIMINATOR) == {}

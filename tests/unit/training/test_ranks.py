@@ -1,10 +1,14 @@
-"""Two ranks that share each batch do what one process does."""
+"""Two ranks that share each batch do what one process does, and one process does what it did before.
+
+After a change of the maths that is meant: `python -m tests.unit.training.test_ranks` writes the golden losses anew.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,10 +18,14 @@ from safetensors.torch import load_file
 from ganline import ranks
 from ganline.draws import Draws
 from ganline.errors import ConfigError
+from ganline.files import read_json, write_json
+from ganline.training.tracker import read_lines
+from tests.unit.conftest import make_digits
 from tests.unit.training.rank_worker import result
 from tests.unit.variants import TRAININGS
 
 ROOT = Path(__file__).parents[3]
+GOLDEN = Path(__file__).with_name("golden.json")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
@@ -32,10 +40,29 @@ def two_ranks(digits, tmp_path_factory) -> Path:
     return out
 
 
+@pytest.fixture(scope="module")
+def one_process(digits, tmp_path_factory) -> Path:
+    """The results of this process, for every variant."""
+    out = tmp_path_factory.mktemp("one")
+    for name in TRAININGS:
+        result(name, digits, out)
+    return out
+
+
+def losses(folder: Path, name: str) -> dict[str, float]:
+    """Mean losses and gradient norms of a run's last tick."""
+    last = read_lines(folder / "work" / name / "history.jsonl")[-1]
+    return {key: last[key] for key in ("loss_D", "loss_G", "grad_norm_D", "grad_norm_G")}
+
+
 @pytest.mark.parametrize("name", TRAININGS)
-def test_two_ranks_equal_one_process_after_twenty_steps(name, digits, two_ranks, tmp_path) -> None:
-    result(name, digits, tmp_path)
-    one, two = (load_file(folder / f"{name}.safetensors") for folder in (tmp_path, two_ranks))
+def test_twenty_steps_in_float64_give_the_stored_losses(name, one_process) -> None:
+    assert losses(one_process, name) == pytest.approx(read_json(GOLDEN)[name], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_two_ranks_equal_one_process_after_twenty_steps(name, one_process, two_ranks) -> None:
+    one, two = (load_file(folder / f"{name}.safetensors") for folder in (one_process, two_ranks))
     assert one.keys() == two.keys()
     apart = {key: (one[key].double() - two[key].double()).abs().max().item() for key in one}
     assert max(apart.values()) < 1e-9, sorted(apart.items(), key=lambda item: -item[1])[:5]
@@ -64,3 +91,12 @@ def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch) -> None:
     with pytest.raises(ConfigError, match="a batch of 16 cannot be shared by 3 ranks") as caught:
         ranks.rows(16)
     assert "18" in str(caught.value)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        prepared = make_digits(folder / "digits")
+        for variant in TRAININGS:
+            result(variant, prepared, folder)
+        write_json(GOLDEN, {variant: losses(folder, variant) for variant in TRAININGS})

@@ -1,0 +1,175 @@
+"""The watchdog: what alarms it, what it then does, and that a killed run meets the same fate."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ganline.devices import pick
+from ganline.errors import TrainingError
+from ganline.evaluation.extractor import Extractor, FeatureNet
+from ganline.evaluation.probe import histogram_entropy, make_probe
+from ganline.files import read_json
+from ganline.models.spec import Generator
+from ganline.training import loop
+from ganline.training.config import WatchConfig
+from ganline.training.state import checkpoints
+from ganline.training.tracker import read_lines
+from ganline.training.watchdog import is_due, reasons
+from tests.unit.training.test_loop import Killed, assert_same, run_training
+from tests.unit.variants import train_section
+
+CONFIG = WatchConfig()
+HEALTHY = {"fd": 5.0, "entropy": 0.98, "spread": 0.9}
+# Ten looks a run, alarms from the first on, one strike is enough.
+WATCH = {"every_share": 0.1, "after_share": 0.05, "patience": 1, "n": 16}
+
+
+def test_a_healthy_look_has_no_reasons() -> None:
+    assert reasons(HEALTHY, {"fd": 4.0}, CONFIG) == []
+
+
+@pytest.mark.parametrize(
+    ("measures", "word"),
+    [
+        (HEALTHY | {"entropy": 0.4}, "0.40 of real images' entropy"),
+        (HEALTHY | {"spread": 0.1}, "vary by 0.10 of real images' variance"),
+        (HEALTHY | {"fd": 40.0}, "rose to 40.00, 10.0 times the best"),
+    ],
+)
+def test_collapse_and_divergence_are_told_with_the_value_and_the_rule(measures, word) -> None:
+    (found,) = reasons(measures, {"fd": 4.0}, CONFIG)
+    assert word in found
+    assert "is expected" in found
+
+
+def test_looks_come_at_shares_of_the_budget() -> None:
+    due = [is_due(n, 10, total_nimg=200, config=WatchConfig(every_share=0.25)) for n in range(10, 201, 10)]
+    assert [10 * (i + 1) for i, yes in enumerate(due) if yes] == [50, 100, 150, 200]
+
+
+class Script:
+    """A probe that says what it is told, look by look; it repeats a look of the same weights."""
+
+    def __init__(self, *looks: dict[str, float]):
+        self.looks, self.seen = looks, []
+
+    def __call__(self, G: Generator) -> dict[str, float]:
+        mark = sum(p.double().sum().item() for p in G.parameters())
+        if mark not in self.seen:
+            self.seen.append(mark)
+        return self.looks[min(self.seen.index(mark), len(self.looks) - 1)]
+
+
+def look(fd: float) -> dict[str, float]:
+    return HEALTHY | {"fd": fd}
+
+
+COLLAPSED = {"fd": 4.5, "entropy": 0.1, "spread": 0.05}
+
+
+def section(**watch):
+    return train_section("mlp", "hinge", conditional=False) | {"watch": WATCH | watch}
+
+
+def test_an_alarm_rolls_back_to_the_best_with_a_lower_learning_rate(digits, tmp_path) -> None:
+    script = Script(look(9), look(4), COLLAPSED, look(3))
+    state = run_training(digits, section(), tmp_path, probe=script)
+    assert state.lr_scale == 0.5
+    assert state.extra["rollbacks"] == 1
+    assert "collapse" in state.extra["alarms"][0]["found"][0]
+    assert state.extra["best"]["fd"] == 3
+    steps = [line["step"] for line in read_lines(tmp_path / "history.jsonl")]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == state.step == 20
+    assert read_json(tmp_path / "best" / "state.json")["extra"]["best"]["fd"] == 3
+
+
+def test_a_run_killed_after_an_alarm_ends_in_the_same_bits(digits, tmp_path, monkeypatch) -> None:
+    looks = (look(9), look(4), COLLAPSED, look(3))
+    whole = run_training(digits, section(), tmp_path / "whole", probe=Script(*looks))
+    script, real_step, taken = Script(*looks), loop.run_step, [0]
+
+    def step_then_die(state, **rest):
+        taken[0] += 1
+        if taken[0] == 13:  # past the roll-back
+            raise Killed
+        return real_step(state, **rest)
+
+    monkeypatch.setattr(loop, "run_step", step_then_die)
+    with pytest.raises(Killed):
+        run_training(digits, section(), tmp_path / "killed", probe=script)
+    monkeypatch.setattr(loop, "run_step", real_step)
+    resumed = run_training(digits, section(), tmp_path / "killed", probe=script)
+    assert resumed.extra == whole.extra
+    assert_same(whole, resumed)
+
+
+def test_tries_are_bounded(digits, tmp_path) -> None:
+    with pytest.raises(TrainingError, match="collapse") as caught:
+        run_training(digits, section(max_rollbacks=2), tmp_path, probe=Script(look(4), COLLAPSED))
+    assert "best state" in str(caught.value)
+    assert "lower the learning rates" in str(caught.value)
+
+
+def test_the_action_stop_stops_at_once(digits, tmp_path) -> None:
+    with pytest.raises(TrainingError, match="stopped at"):
+        run_training(digits, section(action="stop"), tmp_path, probe=Script(look(4), COLLAPSED, look(4)))
+    assert checkpoints(tmp_path / "checkpoints")
+
+
+def test_one_bad_look_is_no_alarm_where_two_are_asked_for(digits, tmp_path) -> None:
+    script = Script(look(9), COLLAPSED, look(4), COLLAPSED, look(3))
+    assert "alarms" not in run_training(digits, section(patience=2), tmp_path, probe=script).extra
+
+
+def test_no_alarm_before_its_share_of_the_budget(digits, tmp_path) -> None:
+    assert "alarms" not in run_training(digits, section(after_share=1.0), tmp_path, probe=Script(COLLAPSED)).extra
+
+
+def test_the_best_can_be_what_is_kept(digits, tmp_path) -> None:
+    looks = (look(9), look(2), look(3))
+    last = run_training(digits, section(), tmp_path / "last", probe=Script(*looks))
+    best = run_training(digits, section(keep="best"), tmp_path / "best", probe=Script(*looks))
+    weights = [state.G_ema.state_dict()["layers.0.weight"] for state in (last, best)]
+    assert not torch.equal(*weights)
+    assert best.extra["best"]["fd"] == 2
+
+
+def test_looks_are_in_the_history(digits, tmp_path) -> None:
+    run_training(digits, section(), tmp_path, probe=Script(look(5)))
+    told = [line["watch_fd"] for line in read_lines(tmp_path / "history.jsonl") if "watch_fd" in line]
+    assert told and set(told) == {5}
+
+
+class Constant(Generator):
+    """Paints one picture, whatever z."""
+
+    z_dim, num_classes = 4, 0
+
+    def __init__(self, images: torch.Tensor):
+        super().__init__()
+        self.images = images
+
+    def forward(self, z: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+        return self.images[torch.arange(len(z)) % len(self.images)]
+
+
+def test_the_probe_sees_real_images_as_real_and_one_picture_as_collapse(digits) -> None:
+    torch.manual_seed(0)
+    net = FeatureNet(channels=1, resolution=16, width=8, feature_dim=16, num_classes=3)
+    extract = Extractor(net, {"name": "x", "task": "classifier"}, pick("fp32"))
+    split = digits.split("train")
+    probe = make_probe(extract, split, seed=0, n=128, num_classes=0, compute=pick("fp32"))
+    real = torch.from_numpy(split.images[:64].copy()).float() / 127.5 - 1
+    seen, collapsed = probe(Constant(real)), probe(Constant(real[:1]))
+    assert seen["spread"] == pytest.approx(1.0, abs=0.35)
+    assert collapsed["spread"] < 1e-6
+    assert collapsed["entropy"] == 0.0
+    assert collapsed["fd"] > 5 * seen["fd"]
+
+
+def test_entropy_of_even_and_single_histograms() -> None:
+    even = torch.eye(4).repeat(3, 1).numpy()
+    assert histogram_entropy(even) == pytest.approx(1.3862943611)
+    assert histogram_entropy(even[:1]) == 0.0
