@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 import math
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -13,6 +16,8 @@ from typing import Literal, TypeVar
 
 import torch
 from torch import nn
+
+log = logging.getLogger(__name__)
 
 CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
 Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
@@ -37,6 +42,19 @@ class Compute:
     def place(self, module: M) -> M:
         """Move a network to the device, in the memory format that its convolutions like best."""
         return module.to(device=self.device, dtype=self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def compile(self, network: nn.Module) -> bool:
+        """Let torch.compile make the network's passes faster, if it can here: it needs a compiler. False if not.
+
+        `network.forward` itself stays eager: second derivatives, which compiled passes lack, are taken through it.
+        """
+        needed = "triton" if self.device.type == "cuda" else "a C++ compiler"
+        found = importlib.util.find_spec("triton") if self.device.type == "cuda" else cpp_compiler()
+        if not found:
+            log.warning("train.compile: %s is not here; the networks run uncompiled, slower and as exactly", needed)
+            return False
+        network.compile()
+        return True
 
     def scaler(self) -> torch.amp.GradScaler | None:
         """What keeps fp16 gradients from vanishing; None where the precision needs no scaling."""
@@ -66,6 +84,11 @@ def pick(precision: Precision = "auto") -> Compute:
     if precision == "auto":
         precision = "bf16" if bf16_is_fast(device) else "fp32"
     return Compute(device, AUTOCAST.get(precision), torch.float64 if precision == "fp64" else torch.float32)
+
+
+def cpp_compiler() -> str | None:
+    """The C++ compiler that torch.compile would call on a CPU."""
+    return next((path for name in (os.environ.get("CXX", ""), "g++", "clang++") if (path := shutil.which(name))), None)
 
 
 def bf16_is_fast(device: torch.device) -> bool:

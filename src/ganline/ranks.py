@@ -57,7 +57,10 @@ def joined() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
-    dist.init_process_group(timeout=TIMEOUT)
+    store, own, count = next(dist.rendezvous("env://", timeout=TIMEOUT))
+    # After a restart torchrun hands out the same store, with the addresses of the dead: each attempt has its own keys.
+    attempt = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+    dist.init_process_group(store=attempt, rank=own, world_size=count, timeout=TIMEOUT)
     try:
         yield
     finally:

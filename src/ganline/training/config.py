@@ -78,6 +78,8 @@ class TrainConfig(BaseModel):
     total_kimg: float = Field(gt=0.0)
     batch: int = Field(default=64, ge=2)
     precision: Precision = "auto"
+    compile: bool = False
+    """Compile the networks' passes that need no second derivative (see docs/operations.md)."""
     mirror: bool = False
     model: ModelConfig
     objective: ObjectiveConfig = ObjectiveConfig()

@@ -71,6 +71,9 @@ def train(
         run.work.mkdir(parents=True, exist_ok=True)
         begin(state, config, run=run, tracker=tracker, initial=initial or {})
     share_state(state)
+    for net in (state.G, state.D):
+        if config.compile:
+            compute.compile(net)
     batches = Batches(split, batch=config.batch, seed=config.seed, mirror=config.mirror, device=compute.device)
     watchdog = Watchdog(config.watch, probe, work=run.work, recipe=run.recipe, machine=run.machine)
     classes = conditioning.num_classes

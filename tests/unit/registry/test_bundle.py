@@ -23,10 +23,9 @@ from ganline.registry.bundle import (
 )
 from tests.unit.variants import FAMILIES
 
-MODELS = [
-    TypeAdapter(ModelConfig).validate_python(options | {"class_conditional": True}) for options in FAMILIES.values()
-]
-PIXELSHUFFLE = next(model for model in MODELS if model.name == "pixelshuffle")
+MODEL = TypeAdapter(ModelConfig)
+MODELS = [MODEL.validate_python(options | {"class_conditional": True}) for options in FAMILIES.values()]
+MLP, PIXELSHUFFLE = (MODEL.validate_python(FAMILIES[name]) for name in ("mlp", "pixelshuffle"))
 
 
 def spec_of(model) -> ModelSpec:
