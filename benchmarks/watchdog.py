@@ -2,8 +2,8 @@
 
     python benchmarks/watchdog.py --seeds 0 1 2 3 4 --out benchmarks/results/watchdog.json
 
-Collapse is made by a least-squares DCGAN with G's learning rate fifty times the paper's; healthy is the default recipe on
-a quarter of its budget. Thresholds are WatchConfig's defaults; the action is `stop`. Needs artifacts/prepare and
+Collapse is made by a least-squares DCGAN whose G learns fifty times too fast; healthy is the default recipe with a
+quarter of its budget. Thresholds are WatchConfig's defaults; the action is `stop`. Needs artifacts/prepare and
 artifacts/extractor (`dvc repro extractor`). One line a run; writes JSON.
 """
 
