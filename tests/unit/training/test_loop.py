@@ -14,7 +14,7 @@ from ganline.models import Conditioning, ImageSpec
 from ganline.training import loop
 from ganline.training.config import TrainConfig
 from ganline.training.loop import Run, train
-from ganline.training.state import checkpoints, pack
+from ganline.training.state import State, checkpoints, pack
 from ganline.training.tracker import read_lines
 from tests.unit.variants import TRAININGS, train_section, training
 
@@ -47,10 +47,9 @@ def assert_same(a, b) -> None:
     assert not different
 
 
-@pytest.mark.parametrize("name", TRAININGS)
-def test_a_killed_run_ends_in_the_same_bits(name, digits, tmp_path, monkeypatch) -> None:
-    section = training(name)
-    whole = run_training(digits, section, tmp_path / "whole")
+def assert_resumes(section: dict, digits: Prepared, folder: Path, monkeypatch) -> State:
+    """Killed in the middle and called again, a training ends in the bits and the history of one that was not."""
+    whole = run_training(digits, section, folder / "whole")
     real_step, kill_at = loop.run_step, whole.step // 2 + 1
 
     def step_then_die(state, **rest):
@@ -60,17 +59,45 @@ def test_a_killed_run_ends_in_the_same_bits(name, digits, tmp_path, monkeypatch)
 
     monkeypatch.setattr(loop, "run_step", step_then_die)
     with pytest.raises(Killed):
-        run_training(digits, section, tmp_path / "killed")
+        run_training(digits, section, folder / "killed")
     monkeypatch.setattr(loop, "run_step", real_step)
-    newest = checkpoints(tmp_path / "killed" / "checkpoints")[-1]
+    newest = checkpoints(folder / "killed" / "checkpoints")[-1]
     assert 0 < int(newest.name.removeprefix("step-")) <= kill_at  # not from zero
-    resumed = run_training(digits, section, tmp_path / "killed")
+    resumed = run_training(digits, section, folder / "killed")
     assert resumed.exact
     assert_same(whole, resumed)
-    history = [(tmp_path / name / "history.jsonl").read_bytes() for name in ("whole", "killed")]
+    history = [(folder / name / "history.jsonl").read_bytes() for name in ("whole", "killed")]
     assert history[0] == history[1]
-    steps = [line["step"] for line in read_lines(tmp_path / "killed" / "system.jsonl")]
+    steps = [line["step"] for line in read_lines(folder / "killed" / "system.jsonl")]
     assert steps == sorted(set(steps))
+    return whole
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_killed_run_ends_in_the_same_bits(name, digits, tmp_path, monkeypatch) -> None:
+    assert_resumes(training(name), digits, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp64"])
+def test_every_precision_trains_to_finite_weights_and_resumes(precision, digits, tmp_path, monkeypatch) -> None:
+    section = train_section("pixelshuffle", "relativistic", conditional=True) | {"precision": precision}
+    state = assert_resumes(section, digits, tmp_path, monkeypatch)
+    assert state.skipped < state.step
+    assert all(torch.isfinite(tensor).all() for tensor in pack(state).values())
+
+
+def test_weight_clipping_bounds_every_weight_of_d(digits, tmp_path) -> None:
+    state = run_training(digits, training("wgan clip"), tmp_path)
+    assert max(p.abs().max().item() for p in state.D.parameters()) < 0.0500001
+    assert max(p.abs().max().item() for p in state.G.parameters()) > 0.05
+
+
+def test_ada_moves_its_probability(digits, tmp_path) -> None:
+    section = training("pixelshuffle ada")
+    state = run_training(digits, section, tmp_path)
+    assert state.memory["augment_p"].item() != pytest.approx(0.2)
+    told = [line["augment_p"] for line in read_lines(tmp_path / "history.jsonl")]
+    assert len(set(told)) > 1
 
 
 def test_a_finished_run_called_again_changes_nothing(digits, tmp_path) -> None:
