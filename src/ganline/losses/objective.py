@@ -17,7 +17,7 @@ from ganline import ranks
 from ganline.draws import Draws
 from ganline.losses.adversarial import ADVERSARIAL
 from ganline.losses.penalties import between, gradient_penalty, path_lengths, squared_gradient_norms
-from ganline.models.layers import drawing
+from ganline.models.layers import drawing, wide
 from ganline.models.spec import Discriminator, Generator
 from ganline.schedules import Value, is_on, value_at
 
@@ -140,11 +140,6 @@ def judged(
             label = None if batch.label is None else batch.label.repeat(len(images) // len(batch.label))
             logits.append(wide(call(batch.augmented(images), label)))
     return torch.cat(logits), passes
-
-
-def wide(logits: torch.Tensor) -> torch.Tensor:
-    """Logits in full precision."""
-    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def d_phase(config: ObjectiveConfig) -> PhaseLoss:

@@ -6,6 +6,8 @@ import math
 
 import torch
 
+from ganline.devices import full_precision
+
 
 def squared_gradient_norms(logits: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """|d logits_i / d image_i|^2 of each sample, [N]: its mean is R1 on real images, R2 on fake ones.
@@ -14,7 +16,8 @@ def squared_gradient_norms(logits: torch.Tensor, images: torch.Tensor) -> torch.
     [N, C, H, W] with requires_grad. Where samples influence one another through batch statistics, it is the gradient
     of all logits' sum that is taken, as in the official StyleGAN2. For a linear critic w.x each value is |w|^2.
     """
-    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    with full_precision(images):  # autocast would round the derivative of what is kept from it
+        (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.square().flatten(1).sum(1)
 
 
@@ -38,5 +41,6 @@ def path_lengths(images: torch.Tensor, w: torch.Tensor, noise: torch.Tensor) -> 
     the official code. For a linear G(w) = A w at one w each, it is |A^T y|.
     """
     y = noise / math.sqrt(images.shape[2] * images.shape[3])
-    (gradient,) = torch.autograd.grad((images * y).sum(), w, create_graph=True)
+    with full_precision(w):
+        (gradient,) = torch.autograd.grad((images * y).sum(), w, create_graph=True)
     return gradient.square().sum(2).mean(1).sqrt()

@@ -17,7 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from ganline.models.layers import BatchNorm2d, one_hot, stem_resolution
+from ganline.models.layers import BatchNorm2d, one_hot, projected, stem_resolution
 from ganline.models.spec import Conditioning, Discriminator, Generator, ImageSpec
 
 LEAST_WIDTH = 16
@@ -108,8 +108,4 @@ class DCGANDiscriminator(Discriminator):
     def forward(self, image: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
         x = self.layers(image)
         x = x.sum((2, 3)) if self.studio else x.flatten(1)
-        logits = self.logit(x).squeeze(1)
-        if self.num_classes:
-            assert label is not None
-            logits = logits + (self.embed(label) * x).sum(1)
-        return logits
+        return projected(x, self.logit, self.embed(label) if self.num_classes else None)

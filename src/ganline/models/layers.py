@@ -190,12 +190,13 @@ def filter_matrix(
     inputs: int, outputs: int, *, pad: int, stride: int, gain: float, device: torch.device, dtype: torch.dtype
 ) -> torch.Tensor:
     """[outputs, inputs]: y_i = gain / 8 * (x_k + 3 x_{k+1} + 3 x_{k+2} + x_{k+3}), k = stride * i - pad; 0 beyond."""
-    matrix = torch.zeros(outputs, inputs, dtype=torch.float64)
-    for i in range(outputs):
-        for tap, weight in enumerate((1.0, 3.0, 3.0, 1.0)):
-            if 0 <= (k := stride * i - pad + tap) < inputs:
-                matrix[i, k] = gain * weight / 8
-    return matrix.to(device, dtype)
+    with torch.inference_mode(False):  # it is kept, and may be asked for first by a sampler
+        matrix = torch.zeros(outputs, inputs, dtype=torch.float64)
+        for i in range(outputs):
+            for tap, weight in enumerate((1.0, 3.0, 3.0, 1.0)):
+                if 0 <= (k := stride * i - pad + tap) < inputs:
+                    matrix[i, k] = gain * weight / 8
+        return matrix.to(device, dtype)
 
 
 def along_both(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
@@ -226,6 +227,22 @@ def upsample(x: torch.Tensor) -> torch.Tensor:
 def downsample(x: torch.Tensor) -> torch.Tensor:
     """Half the side, filtered by [1, 3, 3, 1] / 8 on each axis."""
     return filtered(x, x.shape[2] // 2, pad=1, stride=2)
+
+
+def wide(x: torch.Tensor) -> torch.Tensor:
+    """At least float32."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def projected(x: torch.Tensor, logit: nn.Module, told: torch.Tensor | None = None) -> torch.Tensor:
+    """Logits [N] of features [N, F], plus their product with what D is told of the class, [N, F], if anything.
+
+    Miyato & Koyama 2018, arXiv 1802.05637, eq. 4. In full precision: near 10, logits in bf16 are 1/16 apart.
+    """
+    with full_precision(x):
+        x = wide(x)
+        logits = logit(x).squeeze(1)
+        return logits if told is None else logits + (told * x).sum(1)
 
 
 def one_hot(label: torch.Tensor | None, num_classes: int, like: torch.Tensor) -> torch.Tensor:

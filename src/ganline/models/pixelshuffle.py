@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from torch.nn.functional import leaky_relu, pixel_shuffle, pixel_unshuffle, relu
 
-from ganline.models.layers import BatchNorm2d, one_hot, stem_resolution
+from ganline.models.layers import BatchNorm2d, one_hot, projected, stem_resolution
 from ganline.models.spec import Conditioning, Discriminator, Generator, ImageSpec
 
 LABEL_GAIN = 3.0  # a one-hot label beside unit-variance z, loud enough to be heard from the first step
@@ -103,8 +103,4 @@ class PixelShuffleDiscriminator(Discriminator):
         for conv in self.convs:
             x = leaky_relu(conv(x), 0.2, inplace=True)
         x = leaky_relu(self.features(x.permute(0, 2, 3, 1).flatten(1)), 0.2)
-        logits = self.logit(x).squeeze(1)
-        if self.num_classes:
-            assert label is not None
-            logits = logits + (self.embed(label) * x).sum(1)
-        return logits
+        return projected(x, self.logit, self.embed(label) if self.num_classes else None)

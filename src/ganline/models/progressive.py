@@ -24,6 +24,7 @@ from ganline.models.layers import (
     minibatch_stddev,
     one_hot,
     pixel_norm,
+    projected,
     stem_resolution,
     widths_from_stem,
 )
@@ -41,7 +42,7 @@ class ProgressiveConfig(BaseModel):
     width_base: int = Field(default=8192, ge=64)
     """Channels at a side are min(width_base / side, width_max)."""
     width_max: int = Field(default=512, ge=8)
-    grow_share: float = Field(default=0.5, gt=0.0, le=1.0)
+    grow_share: float = Field(default=0.5, gt=0.0, lt=1.0)
     """Share of the budget after which the full side has faded in. Each side settles as long as the next fades in."""
     mbstd_group: int = Field(default=4, ge=1)
     class_conditional: bool = False
@@ -165,7 +166,5 @@ class ProgressiveDiscriminator(Growing, Discriminator):
                 x = torch.lerp(act(self.from_image[i](shrink(image, 2))).to(x.dtype), x, fade)
         x = act(self.end(minibatch_stddev(x, group=self.group)))
         x = act(self.features(x.flatten(1)))
-        logits = self.logit(x).squeeze(1)
-        if self.num_classes:
-            logits = logits + (self.embed(one_hot(label, self.num_classes, x)) * x).sum(1)
-        return logits
+        told = self.embed(one_hot(label, self.num_classes, image)) if self.num_classes else None
+        return projected(x, self.logit, told)

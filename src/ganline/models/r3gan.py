@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from torch.nn.functional import leaky_relu
 
-from ganline.models.layers import downsample, halved_width, one_hot, stem_resolution, upsample
+from ganline.devices import full_precision
+from ganline.models.layers import downsample, halved_width, one_hot, stem_resolution, upsample, wide
 from ganline.models.spec import Conditioning, Discriminator, Generator, ImageSpec
 
 SLOPE = 0.2
@@ -147,7 +148,6 @@ class R3Discriminator(Discriminator):
 
     def forward(self, image: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
         x = self.layers(self.from_image(image))
-        x = self.logit((x * self.basis.to(x.dtype)).sum((2, 3)))  # each channel against its own pattern
-        if not self.num_classes:
-            return x.squeeze(1)
-        return (x * self.embed(one_hot(label, self.num_classes, x))).sum(1)
+        with full_precision(x):
+            x = self.logit((wide(x) * self.basis).sum((2, 3)))  # each channel against its own pattern
+            return (x * self.embed(one_hot(label, self.num_classes, x))).sum(1) if self.num_classes else x.squeeze(1)

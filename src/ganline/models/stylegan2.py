@@ -4,6 +4,7 @@ G: mapping network, modulated convolutions with noise, skip connections to the i
 blurred halving (`d_layout: orig`, the CIFAR-10 choice) or residual ones. The maths is the official one without its
 custom kernels: the style scales the input and the demodulation the output of one dense convolution.
 Deviations: class labels enter D by one embedding instead of a mapping network.
+No clamp of activations (bf16 has fp32's range); groups of minibatch standard deviation are consecutive samples.
 Style mixing and noise are drawn per sample; without draws (evaluation) the noise is a fixed map and nothing is mixed.
 """
 
@@ -31,12 +32,13 @@ from ganline.models.layers import (
     pixel_norm,
     stem_resolution,
     upsample,
+    wide,
     widths_from_stem,
 )
 from ganline.models.spec import Conditioning, Discriminator, Generator, ImageSpec
 
 GAIN = math.sqrt(2.0)
-W_AVG_DECAY = 0.998
+W_AVG_DECAY = 0.995
 
 
 class StyleGAN2Config(BaseModel):
@@ -82,9 +84,14 @@ def modulated(x: torch.Tensor, weight: torch.Tensor, style: torch.Tensor, *, dem
     if not demodulate:
         return x
     with full_precision(x):
-        wide = style if style.dtype == torch.float64 else style.float()
-        scale = (wide.square() @ weight.square().sum((2, 3)).T + 1e-8).rsqrt()
+        scale = (wide(style).square() @ weight.square().sum((2, 3)).T + 1e-8).rsqrt()
     return x * scale[:, :, None, None].to(x.dtype)
+
+
+def affine(layer: EqualLinear, w: torch.Tensor) -> torch.Tensor:
+    """Styles [N, C] of w [N, w_dim], in w's precision."""
+    with full_precision(w):
+        return layer(w)
 
 
 class Mapping(Stochastic):
@@ -140,7 +147,7 @@ class StyledConv(Stochastic):
         self.noise: torch.Tensor
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        x = modulated(x, self.weight, self.style(w), demodulate=True, up=self.up)
+        x = modulated(x, self.weight, affine(self.style, w), demodulate=True, up=self.up)
         noise = self.noise if self.draws is None else self.draws.normal(len(x), 1, self.side, self.side)
         return act(x + noise.to(x.dtype) * self.noise_strength + self.bias[:, None, None].to(x.dtype))
 
@@ -156,7 +163,7 @@ class ToImage(nn.Module):
         self.scale = 1 / math.sqrt(inputs)
 
     def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-        image = modulated(x, self.weight, self.style(w) * self.scale, demodulate=False)
+        image = modulated(x, self.weight, affine(self.style, w) * self.scale, demodulate=False)
         return image + self.bias[:, None, None]  # in the bias's precision: images are summed in it
 
 
@@ -238,8 +245,10 @@ class StyleDiscriminator(Discriminator):
         for block in self.blocks:
             x = block(x)
         x = act(self.end(minibatch_stddev(x, group=self.group)))
-        x = self.logit(act(self.features(x.flatten(1))))
-        if not self.num_classes:
-            return x.squeeze(1)
-        told = pixel_norm(self.embed(one_hot(label, self.num_classes, x)))
-        return (x * told).sum(1) / math.sqrt(x.shape[1])
+        x = act(self.features(x.flatten(1)))
+        with full_precision(x):
+            x = self.logit(wide(x))
+            if not self.num_classes:
+                return x.squeeze(1)
+            told = pixel_norm(self.embed(one_hot(label, self.num_classes, x)))
+            return (x * told).sum(1) / math.sqrt(x.shape[1])

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from torch.nn.functional import relu
 
-from ganline.models.layers import BatchNorm2d, halved_width, one_hot, stem_resolution
+from ganline.models.layers import BatchNorm2d, halved_width, one_hot, projected, stem_resolution
 from ganline.models.resnet import DownBlock, MakeNorm, UpBlock, apply_norm, conv
 from ganline.models.spec import Conditioning, Discriminator, Generator, ImageSpec
 
@@ -81,7 +81,8 @@ class ResNetGenerator(Generator):
 class ResNetDiscriminator(Discriminator):
     """image [N, C, H, W] and label [N] -> logits [N], with a projection where there are classes (Miyato & Koyama 2018).
 
-    Halvings down to a side of 7 or 8, then two blocks of equal side, ReLU, sum over positions.
+    Halvings down to a side of 7 or 8, then two blocks of equal side, ReLU, sum over positions (as in SNGAN; WGAN-GP's
+    own critic takes the mean).
     """
 
     def __init__(self, image: ImageSpec, width: int, num_classes: int, *, norm: MakeNorm | None = None):
@@ -105,8 +106,4 @@ class ResNetDiscriminator(Discriminator):
         for block in self.blocks:
             x = block(x)
         x = relu(x).sum((2, 3))
-        logits = self.logit(x).squeeze(1)
-        if self.num_classes:
-            assert label is not None
-            logits = logits + (self.embed(label) * x).sum(1)
-        return logits
+        return projected(x, self.logit, self.embed(label) if self.num_classes else None)
