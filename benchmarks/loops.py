@@ -65,7 +65,7 @@ class Plain:
         self.G = config.model.build_generator(image, Conditioning(labels=labels)).to(device)
         self.D = config.model.build_discriminator(image, Conditioning(labels=labels)).to(device)
         self.opt_G, self.opt_D = (
-            torch.optim.Adam(net.parameters(), adam.lr.start, (adam.betas[0], value_at(adam.betas[1], 0, 1)))
+            torch.optim.Adam(net.parameters(), value_at(adam.lr, 0, 1), (adam.betas[0], value_at(adam.betas[1], 0, 1)))
             for net, adam in ((self.G, config.G_optimizer), (self.D, config.D_optimizer))
         )
         split = prepared.split("train")

@@ -17,7 +17,6 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ganline import ranks
 from ganline.draws import Draws
 from ganline.schedules import Schedule
 
@@ -205,9 +204,9 @@ def inside(images: torch.Tensor, *, centre: tuple[torch.Tensor, torch.Tensor], s
 def adapt(p: torch.Tensor, real_signs_mean: torch.Tensor, *, config: AdaConfig, batch: int) -> torch.Tensor:
     """The next p: p + sign(r_t - target) * batch * every / (1000 * kimg), in [0, p_max]. For each `every`-th step.
 
-    r_t = E[sign(D(real))] (ADA, eq. 1) is the mean of `real_signs_mean`, a 0-dim tensor, over ranks: it is taken here,
-    so that p is the same on each. `batch` is the global one. An r_t that is not a number leaves p where it is.
+    r_t = E[sign(D(real))] (ADA, eq. 1) over all ranks is `real_signs_mean`, a 0-dim tensor; `batch` is the global one.
+    An r_t that is not a number leaves p where it is.
     """
-    signs = ranks.average(real_signs_mean.to(p.dtype))
+    signs = real_signs_mean.to(p.dtype)
     direction = (signs > config.target).to(p.dtype) - (signs < config.target).to(p.dtype)
     return (p + direction * (batch * config.every / (config.kimg * 1000))).clamp(0.0, config.p_max)

@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
+from ganline.augment import AdaConfig
 from ganline.data.config import DataConfig, ManifestConfig, PrepareConfig, ValidateConfig
 from ganline.errors import ConfigError
 from ganline.evaluation.config import EvaluateConfig, ExtractorConfig, ReferenceConfig
 from ganline.models.layers import stem_resolution
 from ganline.registry.promotion import FloorsConfig
+from ganline.schedules import Schedule
 from ganline.training.config import TrainConfig
 
 PARAMS = "params.yaml"
+
+Loc = tuple[int | str, ...]
+# What may stand where a number may, as an example for the user.
+SUCH_AS: dict[type[BaseModel], str] = {
+    Schedule: " such as {start: 0.2, end: 0.02}",
+    AdaConfig: " such as {target: 0.6, kimg: 500}",
+}
+NO_NUMBER = {"float_type", "float_parsing", "int_type", "int_parsing", "int_from_float", "model_type"}
+IN_OUR_WORDS = {
+    "Input is": "this is",
+    "Input ": "",
+    "a valid tuple": "a list",
+    "Tuple": "list",
+    " after validation": "",
+    " for <class 'pathlib.Path'>": "",
+}
+MOST_SHOWN = 60
 
 
 class RegisterConfig(BaseModel):
@@ -108,26 +131,149 @@ def parse(content: dict[str, Any], *, source: str) -> Config:
 
 def explain(error: ValidationError) -> list[str]:
     """One line a mistake, in the words of the file."""
-    lines = []
+    groups: dict[Loc, list[ErrorDetails]] = {}
     for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"]) or "the whole"
-        if item["type"] == "extra_forbidden":
-            valid = valid_keys(item["loc"][:-1])
-            near = difflib.get_close_matches(str(item["loc"][-1]), valid, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            lines.append(f"{where}: unknown key{hint}; valid here: {', '.join(valid)}")
+        groups.setdefault(owner(item["loc"]), []).append(item)
+    return [line for place, items in groups.items() for line in mistakes(place, items)]
+
+
+def owner(loc: Loc) -> Loc:
+    """Where the value stands that a mistake is about: a union (pydantic complains once a variant), else a mapping."""
+    return next((loc[:i] for i in range(1, len(loc)) if is_open(read_loc(loc[:i])[1])), loc[:-1])
+
+
+def mistakes(place: Loc, items: list[ErrorDetails]) -> list[str]:
+    """The lines of one value; of a union, those of the variant that was meant."""
+    where, annotation = read_loc(place)
+    if is_open(annotation):
+        value = next((item["input"] for item in items if len(item["loc"]) == len(place) + 1), {})
+        models = models_in(annotation)
+        if isinstance(value, dict):
+            meant = max(models, key=lambda kind: likeness(value, kind))
+            items = [item for item in items if is_label(item["loc"][len(place)], meant)] or items
         else:
-            lines.append(f"{where}: {item['msg']}")
-    return lines
+            items = [item for item in items if item["type"] not in NO_NUMBER]
+            if not items:
+                return [f"{where}: {shown(value)} is neither a number nor {' nor '.join(map(example, models))}"]
+    missing = [item["loc"][-1] for item in items if item["type"] == "missing"]
+    here = read_loc(items[0]["loc"][:-1])[0]
+    lines = []
+    for item in items:
+        if item["type"] == "extra_forbidden":
+            near = guess(item["loc"], missing)
+            missing = [name for name in missing if name != near]  # one mistake: a key under another name
+            lines.append(unknown_key(item["loc"], near))
+        elif item["type"] != "missing":
+            lines.append(message(item))
+    return [*lines, *(f"{joined(here, name)} is missing" for name in missing)]
 
 
-def valid_keys(loc: tuple[int | str, ...]) -> list[str]:
-    """Names of the keys that the section at `loc` takes. In a union, `loc` names the variant by its tag."""
-    kinds: list[type[BaseModel]] = [Config]
+def message(item: ErrorDetails) -> str:
+    """The line of a wrong value: what was found, what is allowed."""
+    where, annotation = read_loc(item["loc"])
+    found, text, kinds = item["input"], item["msg"], alternatives(annotation)
+    names = [kind.model_fields["name"].default for kind in models_in(annotation) if "name" in kind.model_fields]
+    match item["type"]:
+        case "value_error":
+            return f"{where}: {item['ctx']['error']}".removeprefix(": ")
+        case "union_tag_not_found":
+            return f"{where}.name is missing; one of: {', '.join(names)}"
+        case "union_tag_invalid":
+            return f"{where}.name: {one_of(found['name'], names)}"
+        case "literal_error":
+            return f"{where}: {one_of(found, [value for kind in kinds for value in get_args(kind)])}"
+        case "model_type" | "model_attributes_type":
+            text = "should be a mapping"
+    for pydantic, ours in IN_OUR_WORDS.items():
+        text = text.replace(pydantic, ours)
+    text = text.split(", ")[0]
+    return f"{where}: found {shown(found)}; {text[0].lower()}{text[1:]}"
+
+
+def unknown_key(loc: Loc, near: int | str | None) -> str:
+    """The line of a key that its mapping does not take, with those that it takes."""
+    where, kind = read_loc(loc[:-1])
+    takes = "valid here:"
+    if len(loc) > 1 and len(alternatives(read_loc(loc[:-2])[1])) > 1:  # a variant
+        name = kind.__name__
+        takes = f"{kind.model_fields['name'].default if 'name' in kind.model_fields else with_article(name)} takes"
+    return f"{where}: unknown key {loc[-1]}{hint(near)}; {takes} {', '.join(sorted(fields_of(kind)))}".removeprefix(
+        ": "
+    )
+
+
+def guess(loc: Loc, missing: Sequence[int | str]) -> int | str | None:
+    """The key that was meant by an unknown one: one that looks like it, or the only one that is missing."""
+    near = difflib.get_close_matches(str(loc[-1]), fields_of(read_loc(loc[:-1])[1]), n=1)
+    return near[0] if near else missing[0] if len(missing) == 1 else None
+
+
+def one_of(found: Any, valid: Sequence[Any]) -> str:
+    """That a value is none of the valid ones, with the closest of them."""
+    near = difflib.get_close_matches(str(found), map(str, valid), n=1)
+    return f"{shown(found)} is not valid{hint(*near)}; one of: {', '.join(map(str, valid))}"
+
+
+def hint(near: int | str | None = None) -> str:
+    """The name that may have been meant, in brackets."""
+    return f" (did you mean {near}?)" if near else ""
+
+
+def shown(value: Any) -> str:
+    """A found value on one line, as the file has it; text in quotes."""
+    if value is None:
+        return "nothing"
+    text = repr(value) if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True, width=1000)
+    text = text.removesuffix("\n...\n").strip()
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]} …"
+
+
+def example(kind: type[BaseModel]) -> str:
+    """What stands for a model in a union with numbers."""
+    return f"{with_article(kind.__name__).replace('Schedule', 'schedule')}{SUCH_AS.get(kind, '')}"
+
+
+def with_article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'AEIOU' else 'a'} {noun}"
+
+
+def joined(where: str, part: int | str) -> str:
+    """One step deeper: a key after a dot, a place in a list in brackets (the first is 0)."""
+    return f"{where}[{part}]" if isinstance(part, int) else f"{where}.{part}".removeprefix(".")
+
+
+def read_loc(loc: Loc) -> tuple[str, Any]:
+    """The path in the file, and the annotation there. In pydantic's `loc`, unions add the variant: a tag or a type."""
+    where, annotation = "", Config
     for part in loc:
-        tagged = [kind for kind in kinds if "name" in kind.model_fields and kind.model_fields["name"].default == part]
-        kinds = tagged or [inner for kind in kinds for inner in models_in(fields_of(kind).get(str(part)))] or kinds
-    return sorted({name for kind in kinds for name in fields_of(kind)})
+        kinds = alternatives(annotation)
+        if len(kinds) > 1:
+            annotation = next((kind for kind in models_in(annotation) if is_label(part, kind)), kinds[0])
+            continue
+        where, inner = joined(where, part), get_args(kinds[0])
+        if is_model(kinds[0]):
+            annotation = fields_of(kinds[0]).get(str(part))
+        else:
+            annotation = inner[min(int(part), len(inner) - 1)] if inner and inner[-1] is not ... else (*inner, None)[0]
+    return where, annotation
+
+
+def is_open(annotation: Any) -> bool:
+    """Whether an annotation is a union without a tag: a number, or a model such as Schedule."""
+    kinds = alternatives(annotation)
+    return len(kinds) > 1 and not all(is_model(kind) and "name" in kind.model_fields for kind in kinds)
+
+
+def is_label(part: int | str, kind: type[BaseModel]) -> bool:
+    """Whether pydantic means `kind` by a part of a loc: `Schedule`, `function-after[…, AdaConfig]`, or its tag."""
+    tag = kind.model_fields["name"].default if "name" in kind.model_fields else None
+    return part == tag or re.search(rf"\b{kind.__name__}\]*$", str(part)) is not None
+
+
+def likeness(value: dict[str, Any], kind: type[BaseModel]) -> float:
+    """How many keys of a mapping a model has, those that only look like one of its own included."""
+    fields = fields_of(kind)
+    return sum(1.0 if key in fields else 0.9 * len(difflib.get_close_matches(str(key), fields, n=1)) for key in value)
 
 
 def fields_of(kind: type[BaseModel]) -> dict[str, Any]:
@@ -135,8 +281,19 @@ def fields_of(kind: type[BaseModel]) -> dict[str, Any]:
     return {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
 
 
+def alternatives(annotation: Any) -> list[Any]:
+    """The members of a union but None, or the annotation itself."""
+    if get_origin(annotation) is Annotated:
+        return alternatives(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [kind for inner in get_args(annotation) if inner is not NoneType for kind in alternatives(inner)]
+    return [annotation]
+
+
 def models_in(annotation: Any) -> list[type[BaseModel]]:
     """The pydantic models that an annotation (a model, a union, an optional) allows."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for inner in get_args(annotation) for model in models_in(inner)]
+    return [kind for kind in alternatives(annotation) if is_model(kind)]
+
+
+def is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import math
 import os
 import platform
@@ -16,8 +15,6 @@ from typing import Literal, TypeVar
 
 import torch
 from torch import nn
-
-log = logging.getLogger(__name__)
 
 CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
 Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
@@ -43,18 +40,9 @@ class Compute:
         """Move a network to the device, in the memory format that its convolutions like best."""
         return module.to(device=self.device, dtype=self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
-    def compile(self, network: nn.Module) -> bool:
-        """Let torch.compile make the network's passes faster, if it can here: it needs a compiler. False if not.
-
-        `network.forward` itself stays eager: second derivatives, which compiled passes lack, are taken through it.
-        """
-        needed = "triton" if self.device.type == "cuda" else "a C++ compiler"
-        found = importlib.util.find_spec("triton") if self.device.type == "cuda" else cpp_compiler()
-        if not found:
-            log.warning("train.compile: %s is not here; the networks run uncompiled, slower and as exactly", needed)
-            return False
-        network.compile()
-        return True
+    def can_compile(self) -> bool:
+        """Whether torch.compile finds its compiler here: Triton for a GPU, a C++ one for a CPU."""
+        return bool(importlib.util.find_spec("triton") if self.device.type == "cuda" else cpp_compiler())
 
     def scaler(self) -> torch.amp.GradScaler | None:
         """What keeps fp16 gradients from vanishing; None where the precision needs no scaling."""

@@ -105,7 +105,7 @@ def average(x: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def average_gradients(module: nn.Module) -> None:
-    """Replace every gradient by its mean over ranks, in one message a dtype."""
+    """Replace every gradient by its mean over ranks, in one message."""
     if size() == 1:
         return
     gradients = [p.grad for p in module.parameters() if p.grad is not None]

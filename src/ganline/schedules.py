@@ -33,8 +33,8 @@ def value_at(value: Value, nimg: int, total_nimg: int) -> float:
 
 
 def is_on(value: Value) -> bool:
-    """Whether a weight is ever used: a schedule, or a number other than 0."""
-    return isinstance(value, Schedule) or value != 0.0
+    """Whether a weight is ever other than 0."""
+    return any((value.start, value.end)) if isinstance(value, Schedule) else value != 0.0
 
 
 def ema_decay(nimg: int, *, batch: int, halflife_nimg: float, rampup: float) -> float:

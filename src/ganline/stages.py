@@ -159,6 +159,8 @@ def train_together(config: Config, root: Path) -> None:
     )
     recipe = train_recipe(config, root / PREPARE, root / EXTRACTOR)
     work, here = work_folder(root, recipe), machine(compute, world_size=ranks.size())
+    if config.train.compile:
+        here["compiled"] = compute.can_compile()
     with only_writer(work) if ranks.is_first() else nullcontext():
         if ranks.is_first():
             write_json(work / "machine.json", here)
@@ -170,6 +172,8 @@ def train_together(config: Config, root: Path) -> None:
             num_classes=spec.conditioning.num_classes,
             compute=compute,
         )
+        if probe is None:
+            log.warning("train: too few validation images for the watchdog; it is off")
         state = run_training(
             config.train,
             prepared.split("train"),

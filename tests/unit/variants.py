@@ -39,12 +39,18 @@ def conditioning(conditional: bool) -> Conditioning:
     return Conditioning(labels=LABELS if conditional else ())
 
 
+ADA = {"p": {"start": 0.2, "kimg": 0.5, "every": 3}}
 # Every family, every objective, every augmentation at least once, with and without labels: (family, objective, …).
 TRAININGS: dict[str, tuple[str, str, bool, dict[str, Any]]] = {
     "mlp": ("mlp", "non_saturating", False, {}),
     "mlp least squares": ("mlp", "least_squares", True, {}),
     "pixelshuffle": ("pixelshuffle", "relativistic", True, {}),
-    "pixelshuffle ada": ("pixelshuffle", "non_saturating", True, {"augment": {"p": {"start": 0.2, "kimg": 0.5}}}),
+    "pixelshuffle ada": (
+        "pixelshuffle",
+        "non_saturating",
+        True,
+        {"augment": ADA},
+    ),
     "dcgan": ("dcgan", "minimax", False, {}),
     "dcgan augmented": ("dcgan", "non_saturating", True, {"augment": {"p": 0.5}}),
     "wgan clip": ("wgan", "wasserstein_clip", False, {}),
@@ -53,7 +59,7 @@ TRAININGS: dict[str, tuple[str, str, bool, dict[str, Any]]] = {
     "progressive": ("progressive", "wasserstein_gp", False, {}),
     "progressive conditional": ("progressive", "relativistic", True, {}),
     "stylegan2": ("stylegan2", "path_length", False, {"model.mixing": 0.9}),
-    "stylegan2 ada": ("stylegan2", "non_saturating", True, {"augment": {"p": {"start": 0.2, "kimg": 0.5}}}),
+    "stylegan2 ada": ("stylegan2", "non_saturating", True, {"augment": ADA}),
     "r3gan": ("r3gan", "relativistic", False, {"augment": {"p": {"start": 0.0, "end": 0.5}}}),
     "r3gan conditional": ("r3gan", "scheduled", True, {"mirror": True}),
 }

@@ -77,14 +77,14 @@ class Batches:
         share = ranks.rows(self.batch)
         rows = self.indices(k)[share]
         if self._images is not None:
-            rows = rows.to(self.device)
+            rows = rows.to(self.device, non_blocking=True)
             pixels = self._images[rows]
         else:
-            pixels = torch.from_numpy(self.split.images[rows.numpy()]).to(self.device)
+            pixels = torch.from_numpy(self.split.images[rows.numpy()]).to(self.device, non_blocking=True)
         images = to_network(pixels).contiguous(memory_format=torch.channels_last)
         if self.mirror:
             flip = torch.rand(self.batch, generator=generator(self.seed, "mirror", k))[share] < 0.5
-            images = torch.where(flip.to(self.device)[:, None, None, None], images.flip(3), images)
+            images = torch.where(flip.to(self.device, non_blocking=True)[:, None, None, None], images.flip(3), images)
         return images, self._labels[rows.to(self._labels.device)]
 
 

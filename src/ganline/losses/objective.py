@@ -19,7 +19,7 @@ from ganline.losses.adversarial import ADVERSARIAL
 from ganline.losses.penalties import between, gradient_penalty, path_lengths, squared_gradient_norms
 from ganline.models.layers import drawing, wide
 from ganline.models.spec import Discriminator, Generator
-from ganline.schedules import Value, is_on, value_at
+from ganline.schedules import Schedule, Value, is_on, value_at
 
 PATH_LENGTH_DECAY = 0.01
 Memory = dict[str, torch.Tensor]
@@ -103,6 +103,15 @@ class ObjectiveConfig(BaseModel):
     path_length_weight: float = Field(default=0.0, ge=0.0)
     path_length_every: int = Field(default=4, ge=1)
     n_critic: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def weights_are_not_negative(self) -> ObjectiveConfig:
+        for name in ("r1_gamma", "r2_gamma", "gp_weight"):
+            value: Value = getattr(self, name)
+            least = min(value.start, value.end) if isinstance(value, Schedule) else value
+            if least < 0:
+                raise ValueError(f"{name} goes down to {least}; a penalty's weight is 0 or more")
+        return self
 
     @model_validator(mode="after")
     def a_critic_is_bounded(self) -> ObjectiveConfig:
@@ -205,14 +214,14 @@ def g_phase(config: ObjectiveConfig) -> PhaseLoss:
 
 def path_length_penalty(G: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     """(mean path length, mean of (length - moving mean)^2) over every second sample (Karras et al. 2020, eq. 4)."""
-    step = 2 if len(batch.z) % 2 == 0 else 1
-    z, label = batch.z[::step], None if batch.label is None else batch.label[::step]
-    with drawing(G, batch.draws("path").every(step)):
+    z, label = batch.z[::2], None if batch.label is None else batch.label[::2]
+    with drawing(G, batch.draws("path").every(2)):
         w = G.mapping(z, label)
         images = G.synthesis(w)
-        noise = batch.draws("path noise").every(step).normal(len(z), *images.shape[1:])
+        noise = batch.draws("path noise").every(2).normal(len(z), *images.shape[1:])
     lengths = path_lengths(wide(images), w, noise)
     mean = batch.memory["path_length"]
     with torch.no_grad():
-        mean.lerp_(ranks.average(lengths.mean()).to(mean.dtype), PATH_LENGTH_DECAY)
+        moved = torch.lerp(mean, ranks.average(lengths.mean()).to(mean.dtype), PATH_LENGTH_DECAY)
+        mean.copy_(torch.where(moved.isfinite(), moved, mean))  # a masked update must not be remembered
     return lengths.mean(), (lengths - mean).square().mean()

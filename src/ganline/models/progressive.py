@@ -72,6 +72,7 @@ def enlarge(x: torch.Tensor, factor: int) -> torch.Tensor:
 class Growing:
     """The level of a network that grows, carried in its state so that a bundle knows it."""
 
+    grows = True
     level: float
     last: int
     grow_share: float

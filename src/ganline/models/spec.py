@@ -34,6 +34,9 @@ class Generator(nn.Module):
     z_dim: int
     num_classes: int
 
+    grows: bool = False
+    """Whether `advance` changes what a pass computes."""
+
     def advance(self, share: float) -> None:
         """Be what G is after this share of the budget: progressive growing. Others stay as they are."""
 
@@ -47,6 +50,7 @@ class Discriminator(nn.Module):
 
     mixes_samples: bool = False
     """Whether samples of one pass influence one another (batch statistics): reals and fakes then pass apart."""
+    grows: bool = False
 
     def advance(self, share: float) -> None:
         """As Generator.advance."""

@@ -6,18 +6,18 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ganline.augment import AugmentConfig
+from ganline.augment import AdaConfig, AugmentConfig
 from ganline.devices import Precision
 from ganline.losses.objective import ObjectiveConfig
 from ganline.models import ModelConfig
-from ganline.schedules import Schedule, Value
+from ganline.schedules import Value
 
 
 class AdamConfig(BaseModel):
     """Adam (Kingma & Ba 2015); its learning rate, and beta 2 if it is a schedule, are functions of images seen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    lr: Schedule
+    lr: Value
     betas: tuple[float, Value] = (0.5, 0.99)
     eps: float = Field(default=1e-8, gt=0.0)
 
@@ -104,7 +104,18 @@ class TrainConfig(BaseModel):
         return self.batch * self.objective.n_critic
 
     @model_validator(mode="after")
-    def penalties_fit_the_model(self) -> TrainConfig:
-        if self.objective.path_length_weight and self.model.name != "stylegan2":
-            raise ValueError("objective.path_length_weight needs a model with styles: stylegan2")
+    def parts_fit_each_other(self) -> TrainConfig:
+        if self.objective.path_length_weight:
+            if self.model.name != "stylegan2":
+                raise ValueError(
+                    f"model is {self.model.name}, which has no styles: remove objective.path_length_weight, "
+                    "or use stylegan2"
+                )
+            if self.batch % 2:
+                raise ValueError(f"batch is {self.batch}; path length is taken of every second image: make it even")
+        if isinstance(self.augment.p, AdaConfig) and self.objective.adversarial in ("relativistic", "wasserstein"):
+            raise ValueError(
+                f"augment.p adapts to the signs of D's logits, which mean nothing under {self.objective.adversarial}: "
+                "give a number or a schedule"
+            )
         return self

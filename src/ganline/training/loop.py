@@ -29,6 +29,7 @@ from ganline.training.watchdog import Probe, Watchdog, is_due
 log = logging.getLogger(__name__)
 
 SAMPLE_COUNT = 64
+LEAST_STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -64,16 +65,16 @@ def train(
     torchrun every rank calls it; the first reads and writes the files. `initial` maps network names (G, D) to tensors
     to start from; `probe` is what the watchdog looks through. Raises TrainingError at an alarm that stops.
     """
-    ranks.rows(config.batch)  # refuse an uneven share before anything is built
+    # Refuse an uneven share before anything is built; path length is taken of every second image.
+    ranks.rows(config.batch // 2 if config.objective.path_length_weight else config.batch)
     state = make_state(config, image, conditioning, compute)
     tracker = Tracker(run.work) if ranks.is_first() else None
     if tracker:
         run.work.mkdir(parents=True, exist_ok=True)
         begin(state, config, run=run, tracker=tracker, initial=initial or {})
     share_state(state)
-    for net in (state.G, state.D):
-        if config.compile:
-            compute.compile(net)
+    if config.compile:
+        compile_networks(state, compute)
     batches = Batches(split, batch=config.batch, seed=config.seed, mirror=config.mirror, device=compute.device)
     watchdog = Watchdog(config.watch, probe, work=run.work, recipe=run.recipe, machine=run.machine)
     classes = conditioning.num_classes
@@ -84,6 +85,18 @@ def train(
         with ranks.alone():
             recalibrate(state.G_ema, seed=config.seed, num_classes=classes, compute=compute)
     return state
+
+
+def compile_networks(state: State, compute: Compute) -> None:
+    """Let torch.compile make passes faster where it can. `forward` itself stays eager, for second derivatives."""
+    if not compute.can_compile():
+        log.warning("train.compile: there is no compiler here (C++ or Triton); the networks run uncompiled")
+        return
+    for net in (state.G, state.D):
+        if net.grows:
+            log.info("train.compile: networks that grow run uncompiled")
+        else:
+            net.compile()
 
 
 def begin(state: State, config: TrainConfig, *, run: Run, tracker: Tracker, initial: Initial) -> None:
@@ -122,13 +135,18 @@ class Trainer:
         while self.state.step < self.total_steps:
             started, first = time.monotonic(), self.state.step
             means, skipped = self.tick()
-            advanced = self.state.step - first
-            rate = advanced * self.config.step_nimg / (time.monotonic() - started)
-            if self.watch(means, skipped, advanced=advanced * self.config.step_nimg) and self.tracker:
-                self.tell(self.tracker, means, rate, advanced=advanced * self.config.step_nimg)
+            advanced = (self.state.step - first) * self.config.step_nimg
+            rate = advanced / (time.monotonic() - started)
+            if self.watch(means, skipped, advanced=advanced):
+                self.go_back()
+            elif self.tracker:
+                self.tell(self.tracker, means, rate, advanced=advanced)
 
     def tick(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Steps up to the end of a tick: (mean statistics, share of masked updates by network), over all ranks."""
+        """Steps up to the end of a tick: (mean statistics, share of masked updates by phase), over all ranks.
+
+        A share of a last tick so short that one update would weigh much is left out.
+        """
         every = max(1, round(self.config.tick_kimg * 1000 / self.config.step_nimg))
         step, phases = self.state.step, self.config.objective.phases()
         sums: Stats = {}
@@ -140,27 +158,29 @@ class Trainer:
                 counts[name] = counts.get(name, 0) + 1
         totals = ranks.average(torch.stack([value.double() for value in sums.values()])).tolist()
         means = {name: total / counts[name] for name, total in zip(sums, totals, strict=True)}
-        skipped = {
-            name.removeprefix("skipped_"): means.pop(name) for name in list(means) if name.startswith("skipped_")
-        }
-        self.state.skipped += sum(round(share * counts[f"skipped_{name}"]) for name, share in skipped.items())
+        skipped = {}
+        for phase in phases:
+            steps, masked = counts[f"skipped_{phase.name}"], means.pop(f"skipped_{phase.name}")
+            self.state.skipped += round(masked * steps)
+            if steps >= min(every, LEAST_STEPS):
+                skipped[phase.name] = masked / phase.repeat
         # A tick with a masked update may average to NaN, which JSON cannot hold.
         return {name: value for name, value in means.items() if math.isfinite(value)}, skipped
 
     def watch(self, means: dict[str, float], skipped: dict[str, float], *, advanced: int) -> bool:
-        """Let the watchdog look, where a look is due. False if it rolled the state back."""
-        state, step = self.state, self.state.step
-        self.watchdog.check_updates(state, skipped, means)
-        if step == state.step and is_due(
-            state.nimg, advanced, total_nimg=self.config.total_nimg, config=self.config.watch
-        ):
-            means |= self.watchdog.look(state, means, total_nimg=self.config.total_nimg)
-        if step == state.step:
+        """Let the watchdog judge the updates and, where a look is due, G_ema. True if it rolled the state back."""
+        if self.watchdog.check_updates(self.state, skipped, means):
             return True
+        total_nimg, config = self.config.total_nimg, self.config.watch
+        if not is_due(self.state.nimg, advanced, total_nimg=total_nimg, config=config):
+            return False
+        return self.watchdog.look(self.state, means, total_nimg=total_nimg)
+
+    def go_back(self) -> None:
+        """Make the rolled-back state the newest there is. Saved first: killed between, the logs are cut on resuming."""
         if self.tracker:
-            self.tracker.rewind(state.step)
             self.save()
-        return False
+            self.tracker.rewind(self.state.step)
 
     def tell(self, tracker: Tracker, means: dict[str, float], rate: float, *, advanced: int) -> None:
         """Log, and where it is due draw samples and save."""

@@ -60,12 +60,12 @@ def make_adam(module: nn.Module, config: AdamConfig) -> torch.optim.Adam:
     """Fused Adam: one kernel for all parameters, and it skips an update on the device where `found_inf` is set."""
     parameters = list(module.parameters())
     betas = (config.betas[0], value_at(config.betas[1], 0, 1))
-    return torch.optim.Adam(parameters, lr=config.lr.start, betas=betas, eps=config.eps, fused=True)
+    return torch.optim.Adam(parameters, lr=value_at(config.lr, 0, 1), betas=betas, eps=config.eps, fused=True)
 
 
 def make_state(config: TrainConfig, image: ImageSpec, conditioning: Conditioning, compute: Compute) -> State:
     """Fresh networks: their initial weights are a function of `config.seed` (drawn on the CPU)."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         G = config.model.build_generator(image, conditioning)
         D = config.model.build_discriminator(image, conditioning)
@@ -118,11 +118,6 @@ def by_owner(tensors: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tens
     return grouped
 
 
-def load_networks(path: Path) -> dict[str, dict[str, torch.Tensor]]:
-    """State dicts of the networks in a checkpoint folder, by name."""
-    return by_owner(load_file(path / "tensors.safetensors"))
-
-
 def in_format_of(parameter: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
     """A moment in its parameter's memory format: fused kernels walk both as flat memory, whatever their strides."""
     if tensor.shape != parameter.shape:
@@ -140,6 +135,7 @@ def save_checkpoint(folder: Path, state: State, *, recipe: str, machine: dict[st
     found = checkpoints(folder)
     here = found.index(target)
     for other in found[: max(here - 1, 0)] + found[here + 1 :]:
+        (other / COMMITTED).unlink()  # killed half-way, it must not count as whole
         shutil.rmtree(other)
     return target
 
@@ -212,6 +208,8 @@ def load_state(path: Path, state: State, *, recipe: str) -> dict[str, Any] | Non
 
 def share_state(state: State) -> None:
     """Give every rank the state of the first: only its files are read and written, wherever the others run."""
+    if ranks.size() == 1:
+        return
     tensors = ranks.spread(pack(state) if ranks.is_first() else {})
     meta = ranks.from_first(clocks(state))
     if not ranks.is_first():

@@ -89,7 +89,7 @@ def augmentation(
     """What D sees images through, at this moment's probability. Each pass draws afresh."""
     p = state.memory.get("augment_p")
     if p is None:
-        p = torch.tensor(config.augment.planned_p(state.nimg, config.total_nimg), device=compute.device)
+        p = torch.full((), config.augment.planned_p(state.nimg, config.total_nimg), device=compute.device)
     return partial(augment, config=config.augment, p=p, draws=draws)
 
 
@@ -98,7 +98,7 @@ def adapt_augmentation(state: State, batch: Batch, *, config: TrainConfig, ada: 
     """ADA: watch the signs of D's logits of reals over all ranks, and move the probability every `ada.every` steps."""
     assert batch.real_logits is not None
     signs, p = state.memory["augment_signs"], state.memory["augment_p"]
-    signs += batch.real_logits.sign().mean()
+    signs += ranks.average(batch.real_logits.sign().mean())  # what a checkpoint keeps is every rank's
     if (state.step + 1) % ada.every == 0:
         p.copy_(adapt(p, signs / ada.every, config=ada, batch=config.step_nimg))
         signs.zero_()
@@ -151,7 +151,7 @@ def gradient_norm(module: nn.Module) -> torch.Tensor:
 @torch.no_grad()
 def clip_weights(module: nn.Module, bound: float) -> None:
     """Every parameter into [-bound, bound] (Arjovsky et al. 2017, arXiv 1701.07875, algorithm 1)."""
-    parameters = list(module.parameters())
+    parameters: list[torch.Tensor] = list(module.parameters())
     torch._foreach_clamp_min_(parameters, -bound)
     torch._foreach_clamp_max_(parameters, bound)
 
@@ -160,7 +160,7 @@ def follow_schedules(state: State, config: TrainConfig) -> None:
     """The schedules' values at the current clock: learning rates, beta 2, and the level of networks that grow."""
     for name, adam in (("G", config.G_optimizer), ("D", config.D_optimizer)):
         for group in state.optimizers[name].param_groups:
-            group["lr"] = adam.lr.at(state.nimg, config.total_nimg) * state.lr_scale
+            group["lr"] = value_at(adam.lr, state.nimg, config.total_nimg) * state.lr_scale
             group["betas"] = (adam.betas[0], value_at(adam.betas[1], state.nimg, config.total_nimg))
     share = min(state.nimg / max(config.total_nimg, 1), 1.0)
     for net in (state.G, state.D, state.G_ema):

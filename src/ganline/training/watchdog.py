@@ -15,7 +15,7 @@ from ganline import ranks
 from ganline.errors import TrainingError
 from ganline.models.spec import Generator
 from ganline.training.config import WatchConfig
-from ganline.training.state import State, load_networks, load_state, share_state, write_state
+from ganline.training.state import State, clocks, load_state, set_clocks, share_state, write_state
 
 log = logging.getLogger(__name__)
 
@@ -58,62 +58,74 @@ class Watchdog:
         self.config, self.probe = config, probe
         self.folder, self.recipe, self.machine = work / BEST, recipe, machine
 
-    def look(self, state: State, means: Measures, *, total_nimg: int) -> Measures:
-        """Measure G_ema on the first rank; keep it if it is the best. Returns `watch_…` for the log, on every rank."""
+    def look(self, state: State, means: Measures, *, total_nimg: int) -> bool:
+        """Measure G_ema on the first rank, tell it in `means` as `watch_…`, keep the state if it is the best.
+
+        Returns whether it rolled the state back.
+        """
         if self.probe is None:
-            return {}
+            return False
         measures = ranks.from_first(self.probe(state.G_ema) if ranks.is_first() else None)
+        means |= {f"watch_{name}": value for name, value in measures.items()}
         best = state.extra.get("best")
-        share = state.nimg / total_nimg
-        found = reasons(measures, best, self.config) if share > self.config.after_share else []
+        late = state.nimg > self.config.after_share * total_nimg
+        found = reasons(measures, best, self.config) if late else []
         state.extra["strikes"] = state.extra.get("strikes", 0) + 1 if found else 0
-        if best is None or measures["fd"] < best["fd"]:
+        if found:
+            log.warning("at %.1f kimg: %s", state.nimg / 1000, "; ".join(found))
+        elif best is None or measures["fd"] < best["fd"]:
             state.extra["best"] = measures | {"nimg": state.nimg}
             if ranks.is_first():
                 write_state(self.folder, state, recipe=self.recipe, machine=self.machine)
-        if found:
-            log.warning("at %.1f kimg: %s", state.nimg / 1000, "; ".join(found))
-        if state.extra["strikes"] >= self.config.patience:
-            self.alarm(state, found, means)
-        return {f"watch_{name}": value for name, value in measures.items()}
+        return state.extra["strikes"] >= self.config.patience and self.alarm(state, found, means)
 
-    def check_updates(self, state: State, skipped: Measures, means: Measures) -> None:
-        """Alarm where masked updates (their share, by network) are no longer the exception."""
+    def check_updates(self, state: State, skipped: Measures, means: Measures) -> bool:
+        """Alarm where masked updates (their share, by phase) are no longer the exception. True if it rolled back."""
         found = [
             f"diverged: {share:.0%} of {name}'s last updates were not finite (at most {self.config.skipped_max:.0%})"
             for name, share in skipped.items()
             if share > self.config.skipped_max
         ]
-        if found:
-            self.alarm(state, found, means)
+        return bool(found) and self.alarm(state, found, means)
 
     def take_best(self, state: State) -> None:
-        """Make the networks those of the best look, if that is what is to be kept."""
+        """Make the networks those of the best look, if that is what is to be kept; the clocks stay."""
         if self.config.keep == "best" and state.extra.get("best"):
-            networks = load_networks(self.folder)
-            for name, net in state.networks.items():
-                net.load_state_dict(networks[name])
+            now = clocks(state)
+            self.load_best(state)
+            set_clocks(state, now)
 
-    def alarm(self, state: State, found: list[str], means: Measures) -> None:
-        """Say what was seen, then roll back to the best state or stop. Raises TrainingError to stop."""
+    def load_best(self, state: State) -> dict[str, Any]:
+        """Load the best state; its meta data. Raises TrainingError if it is damaged."""
+        meta = load_state(self.folder, state, recipe=self.recipe)
+        if meta is None:
+            raise TrainingError(
+                f"the best state in {self.folder} is damaged",
+                expected="files whose sha256 is that of state.json",
+                remedy=f"remove {self.folder.parent} to train from the start, or set train.watch.keep: last",
+            )
+        return meta
+
+    def alarm(self, state: State, found: list[str], means: Measures) -> bool:
+        """Say what was seen, then roll back to the best state (True) or raise TrainingError to stop."""
         seen = {name: round(value, 4) for name, value in means.items() if name.startswith(("accuracy", "grad_norm"))}
         log.warning("alarm at %.1f kimg: %s; D and gradients: %s", state.nimg / 1000, "; ".join(found), seen)
-        alarms = [*state.extra.get("alarms", []), {"nimg": state.nimg, "found": found, "seen": seen}]
         best, tries = state.extra.get("best"), state.extra.get("rollbacks", 0)
         if self.config.action == "stop" or tries >= self.config.max_rollbacks or best is None:
-            state.extra["alarms"] = alarms
+            kept = f"; the best state, of {best['nimg'] / 1000:.1f} kimg, is in {self.folder}" if best else ""
             raise TrainingError(
                 f"stopped at {state.nimg / 1000:.1f} kimg: {'; '.join(found)}",
                 expected="a generator that keeps its variety and its distance",
-                remedy=f"lower the learning rates, raise the penalty or choose another objective; "
-                f"the best state, of {best['nimg'] / 1000:.1f} kimg, is kept in {self.folder}"
-                if best
-                else "lower the learning rates, raise the penalty, or set train.precision: fp32",
+                remedy="lower the learning rates, raise the penalty, set train.precision: fp32 or choose another "
+                f"objective{kept}",
             )
-        lr_scale = state.lr_scale * self.config.lr_factor
+        alarms = [*state.extra.get("alarms", []), {"nimg": state.nimg, "found": found, "seen": seen}]
+        lr_scale, skipped, exact = state.lr_scale * self.config.lr_factor, state.skipped, state.exact
         if ranks.is_first():
-            assert load_state(self.folder, state, recipe=self.recipe), f"{self.folder} is damaged"
+            meta = self.load_best(state)
+            state.lr_scale, state.skipped = lr_scale, skipped
+            state.exact = exact and meta["exact"] and meta["machine"] == self.machine
+            state.extra |= {"alarms": alarms, "rollbacks": tries + 1, "strikes": 0}
         share_state(state)
-        state.lr_scale = lr_scale
-        state.extra |= {"alarms": alarms, "rollbacks": tries + 1, "strikes": 0}
-        log.warning("rolled back to %.1f kimg; learning rates are now times %g", state.nimg / 1000, lr_scale)
+        log.warning("rolled back to %.1f kimg; learning rates are now times %g", state.nimg / 1000, state.lr_scale)
+        return True

@@ -13,13 +13,15 @@ from ganline.models.layers import (
     EqualLinear,
     downsample,
     drawing,
+    filter_matrix,
     minibatch_stddev,
     pixel_norm,
     spectral,
     upsample,
 )
 from ganline.models.progressive import level_at
-from ganline.models.stylegan2 import modulated
+from ganline.models.spec import Conditioning, ImageSpec
+from ganline.models.stylegan2 import StyleGAN2Config, StyleGenerator, modulated
 
 DOUBLE = torch.float64
 TAPS = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=DOUBLE) / 8
@@ -114,3 +116,44 @@ def test_dropout_is_off_without_draws_and_keeps_the_mean_with_them() -> None:
 def test_levels_settle_and_fade_in_turn() -> None:
     levels = [level_at(share, grow_share=0.5, last=2) for share in (0.0, 0.125, 0.1875, 0.25, 0.375, 0.4375, 0.5, 1.0)]
     assert levels == pytest.approx([0.0, 0.0, 0.5, 1.0, 1.0, 1.5, 2.0, 2.0])
+
+
+def test_a_filter_that_a_sampler_asked_for_first_serves_training_too() -> None:
+    filter_matrix.cache_clear()
+    with torch.inference_mode():
+        upsample(torch.randn(1, 2, 6, 6))
+    x = torch.randn(1, 2, 6, 6, requires_grad=True)
+    upsample(x).sum().backward()
+    assert x.grad is not None
+
+
+def style_generator(**options) -> StyleGenerator:
+    config = StyleGAN2Config(z_dim=8, w_dim=8, width_base=128, width_max=8, **options)
+    torch.manual_seed(0)
+    G = config.build_generator(ImageSpec(resolution=16, channels=1), Conditioning())
+    with torch.no_grad():
+        for parameter in G.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return G
+
+
+def test_w_avg_follows_w_in_training_and_truncation_ends_in_it() -> None:
+    G, z = style_generator(), torch.randn(64, 8)
+    for index in range(2000):
+        with torch.no_grad(), drawing(G, Draws(0, "G", index, batch=64, device=torch.device("cpu"))):
+            G.mapping(z)
+    mean = G.mapping(z)[:, 0].mean(0)
+    assert torch.allclose(G.mapping.w_avg, mean, atol=1e-3)
+    typical = G.truncated(z[:4], None, 1e-6)
+    assert torch.allclose(typical[0], typical[1], atol=1e-3)
+    assert torch.allclose(G.truncated(z[:4], None, 1.0), G(z[:4]), atol=1e-5)
+
+
+@pytest.mark.parametrize(("mixing", "share"), [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)])
+def test_a_share_of_the_samples_changes_its_style_on_the_way(mixing, share) -> None:
+    G, z = style_generator(mixing=mixing), torch.randn(2000, 8)
+    with torch.no_grad(), drawing(G, Draws(0, "G", 0, batch=2000, device=torch.device("cpu"))):
+        w = G.mapping(z)
+    assert torch.equal(w[:, 0], G.mapping(z)[:, 0])  # the first style is always that of z
+    changed = (w[:, -1] != w[:, 0]).any(1).float().mean().item()
+    assert changed == pytest.approx(share, abs=0.04)

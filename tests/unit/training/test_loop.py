@@ -10,8 +10,9 @@ import torch
 from ganline.data.loader import Prepared
 from ganline.devices import machine, make_exact, pick
 from ganline.errors import TrainingError
+from ganline.losses import objective
 from ganline.models import Conditioning, ImageSpec
-from ganline.training import loop
+from ganline.training import loop, step
 from ganline.training.config import TrainConfig
 from ganline.training.loop import Run, train
 from ganline.training.state import State, checkpoints, pack
@@ -167,9 +168,38 @@ def test_a_non_finite_update_never_reaches_the_weights(digits, tmp_path, monkeyp
     assert all(torch.isfinite(tensor).all() for tensor in pack(state).values())
 
 
+def test_one_masked_turn_of_four_is_a_quarter_of_ds_updates(digits, tmp_path, monkeypatch) -> None:
+    section = train_section("mlp", "hinge", conditional=False, total_kimg=1.28)
+    section["objective"] = section["objective"] | {"n_critic": 4}
+    real_phase, turns = step.run_phase, [0]
+
+    def poison(phase, batch, **rest):
+        turns[0] += phase.trains == "D"
+        if phase.trains == "D" and turns[0] % 4 == 1:
+            batch.real = batch.real * float("nan")
+        return real_phase(phase, batch, **rest)
+
+    monkeypatch.setattr(step, "run_phase", poison)
+    state = run_training(digits, section | {"tick_kimg": 0.64}, tmp_path)  # no alarm: a quarter is below a half
+    assert state.skipped == state.step == 20
+
+
+def test_a_path_length_that_is_not_finite_is_not_remembered(digits, tmp_path, monkeypatch) -> None:
+    real_penalty, calls = objective.path_lengths, [0]
+
+    def poison(*arguments):
+        calls[0] += 1
+        return real_penalty(*arguments) * (float("nan") if calls[0] == 2 else 1.0)
+
+    monkeypatch.setattr(objective, "path_lengths", poison)
+    state = run_training(digits, training("stylegan2"), tmp_path)
+    assert state.skipped == 1
+    assert state.memory["path_length"].isfinite()
+
+
 def test_divergence_is_told_with_a_remedy(digits, tmp_path, monkeypatch) -> None:
     section = train_section("mlp", "hinge", conditional=False)
-    section["D_optimizer"] = section["G_optimizer"] = {"lr": {"start": 1e30, "end": 1e30}}
+    section["D_optimizer"] = section["G_optimizer"] = {"lr": 1e30}
     with pytest.raises(TrainingError, match="diverged") as caught:
         run_training(digits, section, tmp_path)
     assert "learning rates" in str(caught.value)

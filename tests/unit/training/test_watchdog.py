@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from ganline.devices import pick
 from ganline.errors import TrainingError
@@ -11,11 +12,11 @@ from ganline.evaluation.extractor import Extractor, FeatureNet
 from ganline.evaluation.probe import histogram_entropy, make_probe
 from ganline.files import read_json
 from ganline.models.spec import Generator
-from ganline.training import loop
+from ganline.training import loop, watchdog
 from ganline.training.config import WatchConfig
 from ganline.training.state import checkpoints
 from ganline.training.tracker import read_lines
-from ganline.training.watchdog import is_due, reasons
+from ganline.training.watchdog import Watchdog, is_due, reasons
 from tests.unit.training.test_loop import Killed, assert_same, run_training
 from tests.unit.variants import train_section
 
@@ -127,13 +128,81 @@ def test_no_alarm_before_its_share_of_the_budget(digits, tmp_path) -> None:
     assert "alarms" not in run_training(digits, section(after_share=1.0), tmp_path, probe=Script(COLLAPSED)).extra
 
 
-def test_the_best_can_be_what_is_kept(digits, tmp_path) -> None:
-    looks = (look(9), look(2), look(3))
-    last = run_training(digits, section(), tmp_path / "last", probe=Script(*looks))
-    best = run_training(digits, section(keep="best"), tmp_path / "best", probe=Script(*looks))
-    weights = [state.G_ema.state_dict()["layers.0.weight"] for state in (last, best)]
-    assert not torch.equal(*weights)
-    assert best.extra["best"]["fd"] == 2
+@pytest.mark.parametrize("family", ["mlp", "progressive"])
+def test_the_best_can_be_what_is_kept(family, digits, tmp_path) -> None:
+    chosen = train_section(family, "hinge", conditional=False) | {"watch": WATCH | {"keep": "best"}}
+    state = run_training(digits, chosen, tmp_path, probe=Script(look(9), look(2), look(3)))
+    assert state.extra["best"]["fd"] == 2 and state.step == 20
+    kept = load_file(tmp_path / "best" / "tensors.safetensors")
+    own = {f"G_ema/{name}": tensor for name, tensor in state.G_ema.state_dict().items()}
+    changed = {name for name, tensor in own.items() if not torch.equal(tensor, kept[name])}
+    assert not {name for name in changed if "running" not in name and "num_batches" not in name}
+
+
+def test_a_damaged_best_is_told_and_not_taken(digits, tmp_path) -> None:
+    run_training(digits, section(), tmp_path, probe=Script(look(9), look(2), look(3)))
+    path = tmp_path / "best" / "tensors.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(TrainingError, match=r"best state in .* is damaged"):
+        run_training(digits, section(keep="best"), tmp_path, probe=Script(look(3)))
+
+
+def test_an_alarming_look_is_never_the_best(digits, tmp_path) -> None:
+    script = Script(look(9), look(4), COLLAPSED | {"fd": 1.0}, look(3))
+    state = run_training(digits, section(), tmp_path, probe=script)
+    assert state.extra["rollbacks"] == 1
+    assert state.extra["best"]["fd"] == 3
+
+
+def test_a_roll_back_does_not_make_another_machines_work_exact(digits, tmp_path, monkeypatch) -> None:
+    def elsewhere(*arguments, **options) -> None:
+        raise Killed
+
+    script = Script(look(9), look(4), COLLAPSED, look(3))
+    monkeypatch.setattr(Watchdog, "alarm", elsewhere)
+    with pytest.raises(Killed):
+        run_training(digits, section(), tmp_path, probe=script)
+    monkeypatch.undo()
+    monkeypatch.setattr("tests.unit.training.test_loop.machine", lambda compute: {"threads": 96})
+    state = run_training(digits, section(), tmp_path, probe=script)
+    assert state.extra["rollbacks"] == 1
+    assert not state.exact
+
+
+@pytest.mark.parametrize("where", ["write_state", "rewind", "save_checkpoint"])
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_within_a_roll_back_it_ends_in_the_same_bits(where, after, digits, tmp_path, monkeypatch) -> None:
+    looks = (look(9), look(4), COLLAPSED, look(3))
+    whole = run_training(digits, section(), tmp_path / "whole", probe=Script(*looks))
+    owner = {"write_state": watchdog, "rewind": loop.Tracker, "save_checkpoint": loop}[where]
+    real, armed = getattr(owner, where), [False]
+    real_alarm = Watchdog.alarm
+
+    def alarm(self, *rest):
+        armed[0] = True
+        return real_alarm(self, *rest)
+
+    def dies(*arguments, **options):
+        if armed[0] and not after:
+            raise Killed
+        result = real(*arguments, **options)
+        if armed[0]:
+            raise Killed
+        return result
+
+    monkeypatch.setattr(Watchdog, "alarm", alarm)
+    monkeypatch.setattr(owner, where, dies)
+    script = Script(*looks)
+    with pytest.raises(Killed):
+        run_training(digits, section(), tmp_path / "killed", probe=script)
+    monkeypatch.undo()
+    resumed = run_training(digits, section(), tmp_path / "killed", probe=script)
+    assert resumed.extra == whole.extra
+    assert_same(whole, resumed)
+    history = [(tmp_path / name / "history.jsonl").read_bytes() for name in ("whole", "killed")]
+    assert history[0] == history[1]
 
 
 def test_looks_are_in_the_history(digits, tmp_path) -> None:
