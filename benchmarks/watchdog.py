@@ -2,9 +2,9 @@
 
     python benchmarks/watchdog.py --seeds 0 1 2 3 4 --out benchmarks/results/watchdog.json
 
-Collapse is made by a least-squares DCGAN whose G learns 250 times as fast as its D, so that it finds the few images that
-please D most; healthy is the default recipe with a quarter of its budget. Thresholds are WatchConfig's defaults; the action is `stop`. Needs artifacts/prepare and
-artifacts/extractor (`dvc repro extractor`). One line a run; writes JSON.
+Collapse is made by a least-squares DCGAN whose G learns 250 times as fast as its D and so finds the few images that
+please it most; healthy is the default recipe with a quarter of its budget. Thresholds are WatchConfig's defaults; the
+action is `stop`. Needs artifacts/prepare and artifacts/extractor (`dvc repro extractor`). A line a run; writes JSON.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from ganline.config import Config
 from ganline.errors import TrainingError
 from ganline.files import fresh_folder, read_json, write_bytes, write_json
 from ganline.home import home
-from ganline.lineage import train_recipe
+from ganline.lineage import TRAINING_ROOMS, train_recipe
 
 log = logging.getLogger(__name__)
 
@@ -289,7 +289,6 @@ class Stage:
 
 
 CORE = ("devices.py", "files.py", "images.py", "ranks.py", "seeds.py")
-PROBE = ("evaluation/extractor.py", "evaluation/frechet.py", "evaluation/probe.py")
 
 STAGES: Mapping[str, Stage] = {
     "manifest": Stage(manifest, ("data.source", "manifest"), (DATA,), (MANIFEST,), ("data", "files.py")),
@@ -318,18 +317,11 @@ STAGES: Mapping[str, Stage] = {
         (PREPARE, EXTRACTOR),
         (TRAIN,),
         (
-            "data/loader.py",
-            "augment.py",
-            "draws.py",
+            *TRAINING_ROOMS,
+            "files.py",
             "integrations/curves.py",
             "integrations/evolution.py",
-            "losses",
-            "models",
             "registry/bundle.py",
-            "schedules.py",
-            "training",
-            *PROBE,
-            *CORE,
         ),
     ),
     "evaluate": Stage(

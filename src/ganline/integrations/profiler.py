@@ -1,6 +1,7 @@
 """Where a training step's time goes: torch.profiler over the real step on real data.
 
-Steps are timed without the profiler, which slows what it watches; shares and operators come from a pass of their own.
+Steps are timed without the profiler, which slows what it watches, and one by one, so that the mean over all is the mean
+over their kinds; shares and operators come from a pass of their own.
 Shares are of the time inside the ranges "ganline/…" that training/step.py opens.
 """
 
@@ -13,10 +14,12 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from statistics import median
+from statistics import fmean
 from typing import Any
 
+import torch
 from torch.autograd import DeviceType
 
 from ganline.data.loader import Batches, Prepared
@@ -33,13 +36,19 @@ RANGE = "ganline/"
 STEP = RANGE + "step"
 BETWEEN = "between the ranges"
 TOP = 12
+MEANINGS = {
+    "draw": "the next batch of images and its latents",
+    "ema": "G_ema, the moving average of G's weights",
+    BETWEEN: "the rest of the step, in no phase above",
+}
+Timed = list[tuple[float, frozenset[str]]]  # seconds of each step, and the names of its statistics
 
 
 @dataclass(frozen=True)
 class Kind:
     """Steps that told the same statistics: `extra` is what not every step tells, such as a lazy penalty's value.
 
-    `ms` is their median.
+    `ms` is their mean.
     """
 
     extra: tuple[str, ...]
@@ -63,6 +72,7 @@ class Profile:
     `phases` sums to one. Shares are of a step's time on the host, or of the device's working time if there is one;
     `device_busy` is then the share of the time in which it worked. `outside_operators` is the share of the host's time
     in which no operator of torch ran: Python, and the profiler's own work. `slowdown` is what the profiler cost.
+    `num_steps` is a multiple of `cycle`, after which lazy penalties repeat; `ms` is the mean of `kinds` over all steps.
     """
 
     machine: dict[str, str | int]
@@ -71,6 +81,7 @@ class Profile:
     resolution: int
     num_parameters: dict[str, int]
     num_steps: int
+    cycle: int
     ms: float
     images_per_second: float
     kinds: tuple[Kind, ...]
@@ -98,8 +109,10 @@ def profile_training(
     move. Fresh weights, and nothing is kept. `trace` names a file for Chrome's trace viewer (also ui.perfetto.dev).
     Raises DataError without prepared data, ConfigError where options make no sense.
     """
-    if steps < 1 or not 0 <= at <= 1:
-        raise ConfigError(f"--steps {steps}, --at {at}", expected="at least one step, at a share in [0, 1]")
+    if steps < 1:
+        raise ConfigError(f"--steps {steps}", expected="at least one step", remedy="give --steps 16, or leave it out")
+    if not 0 <= at <= 1:
+        raise ConfigError(f"--at {at}", expected="a share of the budget", remedy="give --at a number from 0 to 1")
     if not (folder / "dataset.json").is_file():
         raise DataError(f"no prepared data in {folder}", remedy="run `ganline run`, or `dvc repro --pull prepare`")
     prepared = Prepared(folder)
@@ -114,9 +127,9 @@ def profile_training(
         step()
 
     before = state.nimg
-    seconds = min(timed(step, steps, compute) for _ in range(ROUNDS))  # the round that others disturbed least
+    best = min((timed(step, steps, compute) for _ in range(ROUNDS)), key=total_seconds)  # others disturbed it least
+    seconds = total_seconds(best)
     rate = (state.nimg - before) / ROUNDS / seconds
-    kinds = by_kind(each_timed(step, steps, compute))
     events, watched_seconds = watched(step, steps, compute=compute, trace=trace)
     on_device = compute.device.type != "cpu"
     phases = device_times(events) if on_device else wall_times(events)
@@ -127,9 +140,10 @@ def profile_training(
         resolution=prepared.resolution,
         num_parameters={name: sum(p.numel() for p in state.networks[name].parameters()) for name in ("G", "D")},
         num_steps=steps,
+        cycle=cycle,
         ms=seconds / steps * 1000,
         images_per_second=rate,
-        kinds=kinds,
+        kinds=by_kind(best),
         phases=shares(phases),
         operators=operators(events, steps, on_device=on_device, total=sum(phases.values())),
         outside_operators=outside_operators(events),
@@ -152,37 +166,47 @@ def stepper(state: State, config: TrainConfig, prepared: Prepared, compute: Comp
     return step
 
 
-def timed(step: Callable[[], object], steps: int, compute: Compute) -> float:
-    """Seconds of `steps` steps on end; a device is waited for at both ends only, as in training."""
+def timed(step: Callable[[], set[str]], steps: int, compute: Compute) -> Timed:
+    """Each of `steps` steps on end. A device is waited for at both ends only, as in training: its clock marks steps."""
     compute.synchronize()
-    started = time.perf_counter()
+    marks, told = [mark(compute)], []
     for _ in range(steps):
-        step()
+        told.append(frozenset(step()))
+        marks.append(mark(compute))
     compute.synchronize()
-    return time.perf_counter() - started
+    return [(seconds_between(*ends), names) for ends, names in zip(pairwise(marks), told, strict=True)]
 
 
-def each_timed(step: Callable[[], set[str]], steps: int, compute: Compute) -> list[tuple[float, frozenset[str]]]:
-    """Seconds and statistics of each step; a device is waited for after each, so they add up to more than `timed`."""
-    result = []
-    for _ in range(steps):
-        started = time.perf_counter()
-        told = step()
-        compute.synchronize()
-        result.append((time.perf_counter() - started, frozenset(told)))
-    return result
+def mark(compute: Compute) -> Any:
+    """This moment: on the host's clock, or where the device will be when it has done all that it was given so far."""
+    if compute.device.type != "cuda":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record(torch.cuda.current_stream(compute.device))
+    return event
 
 
-def by_kind(steps: Sequence[tuple[float, frozenset[str]]]) -> tuple[Kind, ...]:
+def seconds_between(start: Any, end: Any) -> float:
+    """From one `mark` to a later one."""
+    return float(end - start) if isinstance(start, float) else start.elapsed_time(end) / 1000
+
+
+def total_seconds(steps: Timed) -> float:
+    return sum(seconds for seconds, _ in steps)
+
+
+def by_kind(steps: Timed) -> tuple[Kind, ...]:
     """Steps grouped by the statistics that not all of them tell, the plain ones first."""
     common = frozenset.intersection(*(told for _, told in steps))
     groups: dict[tuple[str, ...], list[float]] = {}
     for seconds, told in steps:
         groups.setdefault(tuple(sorted(told - common)), []).append(seconds * 1000)
-    return tuple(Kind(extra, len(ms), median(ms)) for extra, ms in sorted(groups.items()))
+    return tuple(Kind(extra, len(ms), fmean(ms)) for extra, ms in sorted(groups.items()))
 
 
-def watched(step: Callable[[], object], steps: int, *, compute: Compute, trace: Path | None) -> tuple[list[Any], float]:
+def watched(
+    step: Callable[[], set[str]], steps: int, *, compute: Compute, trace: Path | None
+) -> tuple[list[Any], float]:
     """The profiler's events of `steps` steps, and the seconds that they took while it looked."""
     from torch.profiler import ProfilerActivity, profile, record_function
 
@@ -191,12 +215,12 @@ def watched(step: Callable[[], object], steps: int, *, compute: Compute, trace: 
     if compute.device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
 
-    def marked() -> None:
+    def marked() -> set[str]:
         with record_function(STEP):
-            step()
+            return step()
 
     with profile(activities=activities) as profiler:
-        seconds = timed(marked, steps, compute)
+        seconds = total_seconds(timed(marked, steps, compute))
     if trace is not None:
         with atomic_path(trace) as partial:
             profiler.export_chrome_trace(str(partial))
@@ -288,10 +312,11 @@ def render(profile: Profile) -> str:
     parameters = ", ".join(f"{name} {count:,}" for name, count in profile.num_parameters.items())
     here = profile.machine
     clock = "host" if profile.device_busy is None else "device"
+    whole = f", whole cycles of {profile.cycle}: --steps is rounded up" if profile.cycle > 1 else ""
     rows = [
         ("model", f"{profile.model}, {profile.resolution} px, batch {profile.batch}; parameters: {parameters}"),
         ("machine", f"{here['device']}, {here['threads']} threads, {here['precision']}, torch {here['torch']}"),
-        ("step", f"{profile.ms:.2f} ms, {profile.images_per_second:,.0f} images/s ({profile.num_steps} steps)"),
+        ("step", f"{profile.ms:.2f} ms, {profile.images_per_second:,.0f} images/s ({profile.num_steps} steps{whole})"),
     ]
     if len(profile.kinds) > 1:
         for kind in profile.kinds:
@@ -299,19 +324,22 @@ def render(profile: Profile) -> str:
             rows.append(("", f"{kind.ms:.2f} ms {named} ({kind.num_steps} of {profile.num_steps})"))
     device = "" if profile.device_memory_mb is None else f"; on the device {profile.device_memory_mb:,.0f} MB"
     rows.append(("memory", f"{profile.memory_mb:,.0f} MB at the peak of the process{device}"))
-    rows.append(("host", f"{profile.outside_operators:.1%} outside operators: Python, and the profiler's own work"))
+    idle = f"{profile.outside_operators:.1%} of the time"
+    rows.append(("host", f"in no operator of torch {idle}: in Python, and in the profiler itself"))
     if profile.device_busy is not None:
         rows.append(("device", f"busy {profile.device_busy:.0%} of the time"))
-    rows.append(("", f"under the profiler, steps took {profile.slowdown:.2f} times as long"))
+    cost = f"took {profile.slowdown:.2f} times as long"
+    rows.append(("", f"under the profiler, steps {cost if profile.slowdown >= 1.01 else 'were not measurably slower'}"))
     lines = [f"{key:<8} {value}" for key, value in rows]
     width = max(map(len, (*profile.phases, *(operator.name for operator in profile.operators), BETWEEN)))
     lines += ["", f"{'phase':<{width}}  {'share':>6}  {'ms':>8}   ({clock})"]
     for name, share in profile.phases.items():
         lines.append(f"{name:<{width}}  {share:>6.1%}  {share * profile.ms:>8.2f}   {bar(share)}".rstrip())
-    lines += ["", f"{'operator (own time)':<{width}}  {'share':>6}  {'ms':>8}   {'calls':>6}"]
+    lines += ["", *(f"{name}: {text}" for name, text in MEANINGS.items() if name in profile.phases)]
+    lines += ["", f"{'operator (own time)':<{width}}  {'share':>6}  {'ms':>8}   calls a step"]
     for operator in profile.operators:
         ms = f"{operator.share * profile.ms:>8.2f}"
-        lines.append(f"{operator.name:<{width}}  {operator.share:>6.1%}  {ms}   {operator.calls:>6.1f}")
+        lines.append(f"{operator.name:<{width}}  {operator.share:>6.1%}  {ms}   {operator.calls:>12.1f}")
     return "\n".join(lines)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 from torch.autograd import DeviceType
 
 from ganline.devices import make_exact, pick
@@ -67,10 +68,19 @@ def test_lazy_penalties_show_as_steps_of_their_own(digits) -> None:
     assert "plain" not in render(none)
 
 
+def test_the_mean_of_all_steps_is_that_of_their_kinds(digits) -> None:
+    _, profile = profiled(digits, steps=4)
+    assert len(profile.kinds) == 2
+    assert sum(kind.ms * kind.num_steps for kind in profile.kinds) / profile.num_steps == pytest.approx(profile.ms)
+
+
 def test_steps_are_whole_cycles_of_the_penalties(digits) -> None:
     config, profile = profiled(digits, objective="non_saturating", steps=3)
     cycle = config.objective.penalty_every
-    assert profile.num_steps % cycle == 0
+    assert profile.cycle == cycle == 4
+    assert profile.num_steps == 4
+    assert "4 steps, whole cycles of 4: --steps is rounded up" in render(profile)
+    assert "4 steps)" in render(replace(profile, cycle=1))
     assert [kind.num_steps * cycle for kind in profile.kinds if kind.extra] == [profile.num_steps]
 
 
@@ -80,6 +90,7 @@ def test_the_table_names_phases_operators_machine_and_rate(digits) -> None:
     for part in (*profile.phases, profile.operators[0].name, str(profile.machine["device"]), "images/s", "1 threads"):
         assert part in text
     assert max(map(len, text.splitlines())) < 120
+    assert "draw: the next batch" in text and "calls a step" in text
     on_gpu = render(replace(profile, device_busy=0.8, device_memory_mb=321.0))
     assert "busy 80 % of the time".replace(" %", "%") in on_gpu and "321 MB" in on_gpu and "(device)" in on_gpu
 
@@ -104,10 +115,17 @@ def test_profiling_looks_at_the_asked_share_of_the_budget(digits, monkeypatch) -
     assert seen[0] == 0.5
 
 
-@pytest.mark.parametrize("options", [{"steps": 0}, {"at": 1.5}])
-def test_senseless_options_are_refused(options, digits) -> None:
-    with pytest.raises(ConfigError, match="--steps"):
+@pytest.mark.parametrize("slowdown, words", [(0.94, "were not measurably slower"), (1.3, "took 1.30 times as long")])
+def test_a_profiler_that_costs_nothing_is_not_said_to_speed_up(slowdown, words, digits) -> None:
+    _, profile = profiled(digits, family="mlp", steps=2)
+    assert f"under the profiler, steps {words}" in render(replace(profile, slowdown=slowdown))
+
+
+@pytest.mark.parametrize("options, found", [({"steps": 0}, "--steps 0"), ({"at": 1.5}, "--at 1.5")])
+def test_senseless_options_are_refused(options, found, digits) -> None:
+    with pytest.raises(ConfigError, match=found) as caught:
         profiled(digits, **options)
+    assert "to do: give --" in str(caught.value)
 
 
 def test_a_line_that_has_not_run_yet_is_told_what_to_run(tmp_path) -> None:
@@ -183,5 +201,30 @@ def test_operators_are_added_up_over_steps_by_their_own_time() -> None:
 
 def test_steps_are_grouped_by_what_not_all_of_them_tell() -> None:
     plain, lazy = frozenset({"loss_D"}), frozenset({"loss_D", "r1"})
-    steps = [(0.03, lazy), (0.01, plain), (0.012, plain), (0.5, plain)]
-    assert by_kind(steps) == (Kind((), 3, 12.0), Kind(("r1",), 1, 30.0))
+    steps = [(0.03, lazy), (0.01, plain), (0.012, plain), (0.014, plain)]
+    assert by_kind(steps) == (Kind((), 3, pytest.approx(12.0)), Kind(("r1",), 1, pytest.approx(30.0)))
+
+
+def test_a_device_is_timed_between_marks_on_its_own_clock(monkeypatch) -> None:
+    class Event:
+        """A device that is at 0, 3, 10 ms when it comes to the marks, whenever the host set them."""
+
+        times = iter([0.0, 3.0, 10.0])
+
+        def __init__(self, *, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self, stream: str) -> None:
+            self.at = next(Event.times)
+
+        def elapsed_time(self, end: Event) -> float:
+            return end.at - self.at
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "stream")
+    waits = []
+    compute = SimpleNamespace(device=torch.device("cuda"), synchronize=lambda: waits.append(1))
+    names = iter([{"loss_D"}, {"loss_D", "r1"}])
+    steps = profiler.timed(lambda: next(names), 2, compute)
+    assert steps == [(0.003, {"loss_D"}), (0.007, {"loss_D", "r1"})]
+    assert len(waits) == 2
