@@ -1,14 +1,17 @@
 """Two ranks that share each batch do what one process does, and one process does what it did before.
 
-After a change of the maths that is meant: `python -m tests.unit.training.test_ranks` writes the golden losses anew.
+After a change of the maths that is meant, and for a new variant: `python -m tests.unit.training.test_ranks NAME …`
+writes the golden losses of these variants, or of all if none is named.
 """
 
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -55,9 +58,44 @@ def losses(folder: Path, name: str) -> dict[str, float]:
     return {key: last[key] for key in ("loss_D", "loss_G", "grad_norm_D", "grad_norm_G")}
 
 
+def golden(name: str) -> dict[str, float]:
+    """The stored losses of a variant."""
+    stored = read_json(GOLDEN)
+    command = f"python -m tests.unit.training.test_ranks {shlex.quote(name)}"
+    assert name in stored, f"no golden losses of {name!r}; when its maths is right, store them: {command}"
+    return stored[name]
+
+
+def store_golden(names: Sequence[str] = ()) -> None:
+    """Train the named variants, or all, and store their losses; those of others stay."""
+    if unknown := sorted(set(names) - TRAININGS.keys()):
+        raise SystemExit(f"no variant {', '.join(unknown)} in TRAININGS; there are: {', '.join(TRAININGS)}")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        prepared = make_digits(folder / "digits")
+        for name in names or TRAININGS:
+            result(name, prepared, folder)
+        new = {name: losses(folder, name) for name in names or TRAININGS}
+    write_json(GOLDEN, (read_json(GOLDEN) if names else {}) | new)
+
+
 @pytest.mark.parametrize("name", TRAININGS)
 def test_twenty_steps_in_float64_give_the_stored_losses(name, one_process) -> None:
-    assert losses(one_process, name) == pytest.approx(read_json(GOLDEN)[name], rel=1e-6)
+    assert losses(one_process, name) == pytest.approx(golden(name), rel=1e-6)
+
+
+def test_storing_one_variant_leaves_the_others_alone(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "GOLDEN", tmp_path / "golden.json")
+    write_json(tmp_path / "golden.json", {"dcgan": {"loss_D": 1.0}})
+    with pytest.raises(
+        AssertionError, match=r"no golden losses of 'mlp least squares'.* test_ranks 'mlp least squares'"
+    ):
+        golden("mlp least squares")
+    store_golden(["mlp least squares"])
+    assert golden("mlp least squares").keys() == {"loss_D", "loss_G", "grad_norm_D", "grad_norm_G"}
+    assert golden("dcgan") == {"loss_D": 1.0}
+    with pytest.raises(SystemExit, match="no variant gan in TRAININGS; there are: mlp"):
+        store_golden(["gan"])
 
 
 @pytest.mark.parametrize("name", TRAININGS)
@@ -94,9 +132,4 @@ def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch) -> None:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        prepared = make_digits(folder / "digits")
-        for variant in TRAININGS:
-            result(variant, prepared, folder)
-        write_json(GOLDEN, {variant: losses(folder, variant) for variant in TRAININGS})
+    store_golden(sys.argv[1:])
