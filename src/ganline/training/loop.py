@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 SAMPLE_COUNT = 64
 LEAST_STEPS = 8
+SAVE_SHARE = 0.02
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,11 @@ class Trainer:
     watchdog: Watchdog
     tracker: Tracker | None
     num_classes: int
+    started_at: float = field(default_factory=time.monotonic)
     saved_at: float = field(default_factory=time.monotonic)
     told_at: float = field(default_factory=time.monotonic)
+    spent: dict[str, float] = field(default_factory=lambda: {"saving": 0.0, "the watchdog's looks": 0.0})
+    last_save_seconds: float = 0.0
 
     @property
     def total_steps(self) -> int:
@@ -174,7 +178,10 @@ class Trainer:
         total_nimg, config = self.config.total_nimg, self.config.watch
         if not is_due(self.state.nimg, advanced, total_nimg=total_nimg, config=config):
             return False
-        return self.watchdog.look(self.state, means, total_nimg=total_nimg)
+        began = time.monotonic()
+        back = self.watchdog.look(self.state, means, total_nimg=total_nimg)
+        self.spent["the watchdog's looks"] += time.monotonic() - began
+        return back
 
     def go_back(self) -> None:
         """Make the rolled-back state the newest there is. Saved first: killed between, the logs are cut on resuming."""
@@ -192,15 +199,24 @@ class Trainer:
             path = self.run.work / "samples" / f"{state.nimg:010d}.png"
             save_samples(path, state, config, self.compute, self.num_classes)
         now = time.monotonic()
-        if last or now - self.saved_at >= config.checkpoint_seconds:
+        # Slow disks and large networks: saving takes less than 2 % of the time, or comes less often.
+        wait = max(config.checkpoint_seconds, self.last_save_seconds / SAVE_SHARE if config.checkpoint_seconds else 0.0)
+        if last or now - self.saved_at >= wait:
             self.save()
         if last or now - self.told_at >= 5.0:
             self.told_at = now
             log.info("%s", progress(state.nimg, config.total_nimg, rate, means))
+        if last:
+            whole = time.monotonic() - self.started_at
+            shares = ", ".join(f"{name} {seconds / whole:.1%}" for name, seconds in self.spent.items())
+            log.info("of %s, %s", clock(whole), shares)
 
     def save(self) -> None:
+        began = time.monotonic()
         save_checkpoint(self.run.checkpoints, self.state, recipe=self.run.recipe, machine=self.run.machine)
         self.saved_at = time.monotonic()
+        self.last_save_seconds = self.saved_at - began
+        self.spent["saving"] += self.last_save_seconds
 
 
 def start_from(state: State, initial: Initial) -> None:

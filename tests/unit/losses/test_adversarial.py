@@ -12,6 +12,7 @@ from ganline.losses.adversarial import ADVERSARIAL
 from ganline.losses.objective import Batch, ObjectiveConfig
 from ganline.losses.penalties import squared_gradient_norms
 from ganline.models.spec import Discriminator, Generator
+from tests.unit.variants import OBJECTIVES, TRAININGS
 
 ONES = torch.ones(4, dtype=torch.float64)
 E = math.e
@@ -28,6 +29,17 @@ EXPECTED = {
 
 def test_every_loss_has_an_expected_value() -> None:
     assert EXPECTED.keys() == ADVERSARIAL.keys()
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_every_loss_is_allowed_in_the_configuration(name: str) -> None:
+    assert ObjectiveConfig.model_validate({"adversarial": name, "clip": 0.01}).adversarial == name
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_every_loss_is_trained_by_the_shared_tests(name: str) -> None:
+    trained = {OBJECTIVES[objective]["adversarial"] for _, objective, *_ in TRAININGS.values()}
+    assert name in trained, "add a row to OBJECTIVES and one to TRAININGS in tests/unit/variants.py"
 
 
 @pytest.mark.parametrize("name", EXPECTED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from pydantic import TypeAdapter
@@ -11,7 +13,7 @@ from ganline.errors import ConfigError
 from ganline.models import Conditioning, ModelConfig
 from ganline.models.layers import stem_resolution
 from ganline.models.sampling import CHUNK, sample
-from tests.unit.variants import FAMILIES, SIZES, conditioning, image_spec
+from tests.unit.variants import FAMILIES, SIZES, TRAININGS, conditioning, image_spec
 
 CASES = [(family, size, conditional) for family in FAMILIES for size in SIZES for conditional in (False, True)]
 CONFIGS = TypeAdapter(ModelConfig)
@@ -23,6 +25,14 @@ PUBLISHED = [
     ({"name": "sngan"}, 10, (4_304_387, 1_055_105)),
     ({"name": "r3gan"}, 0, (20_732_160, 20_683_776)),
 ]
+
+
+def test_every_family_of_the_union_is_in_the_shared_lists() -> None:
+    names = {kind.model_fields["name"].default for kind in get_args(get_args(ModelConfig)[0])}
+    assert names == {config["name"] for config in FAMILIES.values()}, "FAMILIES in tests/unit/variants.py"
+    assert names == {FAMILIES[family]["name"] for family, *_ in TRAININGS.values()}, (
+        "TRAININGS in tests/unit/variants.py"
+    )
 
 
 def build(family: str, size: tuple[int, int], conditional: bool):

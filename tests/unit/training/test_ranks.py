@@ -88,7 +88,7 @@ def test_storing_one_variant_leaves_the_others_alone(monkeypatch, tmp_path) -> N
     monkeypatch.setattr(sys.modules[__name__], "GOLDEN", tmp_path / "golden.json")
     write_json(tmp_path / "golden.json", {"dcgan": {"loss_D": 1.0}})
     with pytest.raises(
-        AssertionError, match=r"no golden losses of 'mlp least squares'.* test_ranks 'mlp least squares'"
+        AssertionError, match=r"no golden losses of 'mlp least squares'.*test_ranks 'mlp least squares'"
     ):
         golden("mlp least squares")
     store_golden(["mlp least squares"])
