@@ -34,12 +34,15 @@ class AdaConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     start: float = Field(default=0.0, ge=0.0, le=1.0)
+    """p at first."""
     target: float = Field(default=0.6, gt=-1.0, lt=1.0)
-    # Images, in thousands, in which p may move by 1.
+    """Share of signs above which p rises."""
     kimg: float = Field(default=500.0, gt=0.0)
-    # Steps between two moves.
+    """Images, in thousands, in which p may move by 1."""
     every: int = Field(default=4, ge=1)
+    """Steps between two moves."""
     p_max: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Most p."""
 
     @model_validator(mode="after")
     def starts_below_the_most(self) -> AdaConfig:
@@ -58,9 +61,11 @@ class AugmentConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     operations: tuple[Operation, ...] = OPERATIONS
     p: Annotated[float, Field(ge=0.0, le=1.0)] | Schedule | AdaConfig = 0.0
-    # Most pixels of a shift, and the side of the hole, as shares of the image's side.
+    """Probability of each operation for each image; 0 is off."""
     translation: float = Field(default=0.125, ge=0.0, lt=1.0)
+    """Largest shift, as a share of the image's side."""
     cutout: float = Field(default=0.5, gt=0.0, le=1.0)
+    """Side of the hole, as a share of the image's."""
     brightness: float = Field(default=0.5, ge=0.0)
     saturation: float = Field(default=1.0, ge=0.0, le=1.0)
     contrast: float = Field(default=0.5, ge=0.0, le=1.0)

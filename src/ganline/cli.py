@@ -188,7 +188,7 @@ def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) 
 
 @app.command(rich_help_panel="Machine")
 def profile(
-    steps: Annotated[int, typer.Option(help="Steps to look at; whole cycles of lazy penalties.")] = 16,
+    steps: Annotated[int, typer.Option(help="Steps to look at, rounded up to whole cycles of lazy penalties.")] = 16,
     at: Annotated[float, typer.Option(help="Share of the budget at which to look.")] = 1.0,
     trace: Annotated[Path | None, typer.Option(help="Also write a trace for Chrome or ui.perfetto.dev.")] = None,
 ) -> None:

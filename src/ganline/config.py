@@ -146,7 +146,7 @@ def mistakes(place: Loc, items: list[ErrorDetails]) -> list[str]:
     """The lines of one value; of a union, those of the variant that was meant."""
     where, annotation = read_loc(place)
     if is_open(annotation):
-        value = next((item["input"] for item in items if len(item["loc"]) == len(place) + 1), {})
+        value: Any = next((item["input"] for item in items if len(item["loc"]) == len(place) + 1), {})
         models = models_in(annotation)
         if isinstance(value, dict):
             meant = max(models, key=lambda kind: likeness(value, kind))
@@ -244,7 +244,8 @@ def joined(where: str, part: int | str) -> str:
 
 def read_loc(loc: Loc) -> tuple[str, Any]:
     """The path in the file, and the annotation there. In pydantic's `loc`, unions add the variant: a tag or a type."""
-    where, annotation = "", Config
+    where = ""
+    annotation: Any = Config
     for part in loc:
         kinds = alternatives(annotation)
         if len(kinds) > 1:

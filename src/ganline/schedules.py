@@ -13,9 +13,12 @@ class Schedule(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     start: float
+    """The value at first."""
     end: float
+    """The value at the end of the budget."""
     shape: Literal["cosine", "linear"] = "cosine"
     after: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of the budget before the value begins to move."""
 
     def at(self, nimg: int, total_nimg: int) -> float:
         """The value after `nimg` of `total_nimg` images."""

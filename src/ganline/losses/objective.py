@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -20,6 +20,11 @@ from ganline.losses.penalties import between, gradient_penalty, path_lengths, sq
 from ganline.models.layers import drawing, wide
 from ganline.models.spec import Discriminator, Generator
 from ganline.schedules import Schedule, Value, is_on, value_at
+
+if TYPE_CHECKING:
+    AdversarialName = str
+else:
+    AdversarialName = Literal[tuple(ADVERSARIAL)]
 
 PATH_LENGTH_DECAY = 0.01
 Memory = dict[str, torch.Tensor]
@@ -87,11 +92,12 @@ class ObjectiveConfig(BaseModel):
     """An adversarial loss with penalties, each eager (`…_every: 1`) or lazy. Gammas may be schedules of images seen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    adversarial: Literal["minimax", "non_saturating", "least_squares", "wasserstein", "hinge", "relativistic"] = (
-        "non_saturating"
-    )
+    adversarial: AdversarialName = "non_saturating"
+    """Which pair of losses (losses/adversarial.py)."""
     r1_gamma: Value = 0.0
+    """Weight of |gradient|^2 / 2 of D on real images."""
     r2_gamma: Value = 0.0
+    """The same on generated ones."""
     gp_weight: Value = 0.0
     """WGAN-GP's lambda."""
     penalty_every: int = Field(default=8, ge=1)
@@ -101,8 +107,11 @@ class ObjectiveConfig(BaseModel):
     clip: float | None = Field(default=None, gt=0.0)
     """Bound on every weight of D (the first WGAN)."""
     path_length_weight: float = Field(default=0.0, ge=0.0)
+    """Weight of StyleGAN2's path length penalty (2 in the paper)."""
     path_length_every: int = Field(default=4, ge=1)
+    """Steps between two of them."""
     n_critic: int = Field(default=1, ge=1)
+    """Updates of D a step, each with a batch of its own."""
 
     @model_validator(mode="after")
     def weights_are_not_negative(self) -> ObjectiveConfig:

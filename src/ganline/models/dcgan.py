@@ -29,12 +29,15 @@ class DCGANConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: Literal["dcgan"] = "dcgan"
     z_dim: int = Field(default=100, ge=1)
+    """Length of the latent."""
     layout: Literal["paper", "studio"] = "paper"
+    """The paper's layers, or StudioGAN's."""
     g_width: int = Field(default=512, ge=8)
     """Channels of G at the smallest side; each doubling halves them."""
     d_width: int = Field(default=64, ge=8)
     """Channels of D after its first halving; each further one doubles them."""
     class_conditional: bool = False
+    """Tell G and D the label of each image."""
 
     def build_generator(self, image: ImageSpec, conditioning: Conditioning) -> DCGANGenerator:
         return DCGANGenerator(self, image, conditioning.num_classes)

@@ -26,9 +26,13 @@ class MLPConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: Literal["mlp"] = "mlp"
     z_dim: int = Field(default=100, ge=1)
+    """Length of the latent."""
     widths: tuple[int, ...] = (256, 512, 1024)
+    """Hidden layers of G; D has them in reverse."""
     dropout: float = Field(default=0.25, ge=0.0, lt=1.0)
+    """Share of D's hidden units that rest in a pass."""
     class_conditional: bool = False
+    """Tell G and D the label of each image."""
 
     def build_generator(self, image: ImageSpec, conditioning: Conditioning) -> MLPGenerator:
         return MLPGenerator(self, image, conditioning.num_classes)

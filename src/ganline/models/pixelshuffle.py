@@ -30,11 +30,13 @@ class PixelShuffleConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: Literal["pixelshuffle"] = "pixelshuffle"
     z_dim: int = Field(default=32, ge=1)
+    """Length of the latent."""
     g_width: int = Field(default=96, ge=4)
     """Channels of G at the smallest side; each doubling halves them."""
     d_width: int = Field(default=32, ge=4)
     """Channels of D at half the resolution; each halving doubles them."""
     class_conditional: bool = True
+    """Tell G and D the label of each image."""
 
     def build_generator(self, image: ImageSpec, conditioning: Conditioning) -> PixelShuffleGenerator:
         return PixelShuffleGenerator(self, image, conditioning.num_classes)

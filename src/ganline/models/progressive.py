@@ -39,13 +39,17 @@ class ProgressiveConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: Literal["progressive"] = "progressive"
     z_dim: int = Field(default=512, ge=1)
+    """Length of the latent."""
     width_base: int = Field(default=8192, ge=64)
     """Channels at a side are min(width_base / side, width_max)."""
     width_max: int = Field(default=512, ge=8)
+    """Most channels."""
     grow_share: float = Field(default=0.5, gt=0.0, lt=1.0)
     """Share of the budget after which the full side has faded in. Each side settles as long as the next fades in."""
     mbstd_group: int = Field(default=4, ge=1)
+    """Samples whose spread D is told."""
     class_conditional: bool = False
+    """Tell G and D the label of each image."""
 
     def build_generator(self, image: ImageSpec, conditioning: Conditioning) -> ProgressiveGenerator:
         return ProgressiveGenerator(self, image, conditioning.num_classes)

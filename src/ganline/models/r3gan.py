@@ -31,15 +31,19 @@ class R3GANConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: Literal["r3gan"] = "r3gan"
     z_dim: int = Field(default=64, ge=1)
+    """Length of the latent."""
     width: int = Field(default=768, ge=8)
     """Channels of G and D at sides up to `widest_side`; above, halved with every doubling."""
     widest_side: int = Field(default=32, ge=1)
+    """Side up to which the width holds."""
     blocks: int = Field(default=2, ge=1)
     """Residual blocks a stage."""
     expansion: int = Field(default=2, ge=1)
+    """Times the width, within a block."""
     group_width: int | None = Field(default=16, ge=1)
     """Channels a group of the 3x3 convolutions; null is one dense group (faster where the width is small)."""
     class_conditional: bool = False
+    """Tell G and D the label of each image."""
 
     def build_generator(self, image: ImageSpec, conditioning: Conditioning) -> R3Generator:
         return R3Generator(self, image, conditioning.num_classes)

@@ -24,9 +24,13 @@ class SNGANConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: Literal["sngan"] = "sngan"
     z_dim: int = Field(default=128, ge=1)
+    """Length of the latent."""
     g_width: int = Field(default=256, ge=8)
+    """Channels of G up to 32 px; above, halved with every doubling."""
     d_width: int = Field(default=128, ge=8)
+    """The same of D."""
     class_conditional: bool = True
+    """Tell G and D the label of each image."""
 
     def build_generator(self, image: ImageSpec, conditioning: Conditioning) -> ResNetGenerator:
         classes = conditioning.num_classes

@@ -47,16 +47,23 @@ class StyleGAN2Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: Literal["stylegan2"] = "stylegan2"
     z_dim: int = Field(default=512, ge=1)
+    """Length of the latent."""
     w_dim: int = Field(default=512, ge=1)
+    """Length of a style."""
     mapping_layers: int = Field(default=2, ge=1)
+    """Layers from z to w."""
     width_base: int = Field(default=32768, ge=64)
     """Channels at a side are min(width_base / side, width_max)."""
     width_max: int = Field(default=512, ge=8)
+    """Most channels."""
     d_layout: Literal["orig", "resnet"] = "orig"
+    """Plain or residual blocks in D."""
     mixing: float = Field(default=0.0, ge=0.0, le=1.0)
     """Share of training samples whose styles come from two latents (0.9 in the paper, 0 for CIFAR-10)."""
     mbstd_group: int = Field(default=32, ge=1)
+    """Samples whose spread D is told."""
     class_conditional: bool = False
+    """Tell G and D the label of each image."""
 
     def build_generator(self, image: ImageSpec, conditioning: Conditioning) -> StyleGenerator:
         return StyleGenerator(self, image, conditioning.num_classes)

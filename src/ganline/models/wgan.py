@@ -25,11 +25,15 @@ class WGANConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: Literal["wgan"] = "wgan"
     z_dim: int = Field(default=128, ge=1)
+    """Length of the latent."""
     g_width: int = Field(default=256, ge=8)
+    """Channels of G up to 32 px; above, halved with every doubling."""
     d_width: int = Field(default=128, ge=8)
+    """The same of D."""
     critic_norm: bool = False
     """Layer normalisation in the critic."""
     class_conditional: bool = False
+    """Tell G and D the label of each image."""
 
     def build_generator(self, image: ImageSpec, conditioning: Conditioning) -> ResNetGenerator:
         return ResNetGenerator(

@@ -18,8 +18,11 @@ class AdamConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     lr: Value
+    """Learning rate."""
     betas: tuple[float, Value] = (0.5, 0.99)
+    """Decay of the first and the second moment."""
     eps: float = Field(default=1e-8, gt=0.0)
+    """Added to the root of the second moment."""
 
 
 class EMAConfig(BaseModel):
@@ -27,7 +30,9 @@ class EMAConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     halflife_share: Value = 0.03
+    """Images in which half of G_ema is forgotten, as a share of the budget."""
     rampup: float = Field(default=0.05, gt=0.0)
+    """The half-life is at most this share of the images seen."""
 
 
 class InitFrom(BaseModel):
@@ -62,6 +67,7 @@ class WatchConfig(BaseModel):
     skipped_max: float = Field(default=0.5, gt=0.0, le=1.0)
     """Largest share of updates between two log lines that were masked because they were not finite."""
     action: Literal["stop", "rollback"] = "rollback"
+    """What an alarm does: end the run, or go back to the best state with a lower learning rate."""
     lr_factor: float = Field(default=0.5, gt=0.0, lt=1.0)
     """What a roll-back multiplies the learning rates by."""
     max_rollbacks: int = Field(default=2, ge=0)
@@ -75,12 +81,17 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     seed: int = Field(default=0, ge=0)
+    """Decides initial weights, the order of images and every draw."""
     total_kimg: float = Field(gt=0.0)
+    """The budget: real images that D is to see, in thousands. A D that learns five times a step sees five batches."""
     batch: int = Field(default=64, ge=2)
+    """Images of one pass, over all ranks."""
     precision: Precision = "auto"
+    """Of passes: auto is bf16 where it is fast. fp16 is scaled, fp64 is for comparisons."""
     compile: bool = False
     """Compile the networks' passes that need no second derivative (see docs/operations.md)."""
     mirror: bool = False
+    """Turn half of the training images left to right."""
     model: ModelConfig
     objective: ObjectiveConfig = ObjectiveConfig()
     augment: AugmentConfig = AugmentConfig()
@@ -90,8 +101,11 @@ class TrainConfig(BaseModel):
     init_from: InitFrom | None = None
     watch: WatchConfig = WatchConfig()
     tick_kimg: float = Field(default=2.0, gt=0.0)
+    """Between two lines of the log."""
     sample_kimg: float = Field(default=20.0, gt=0.0)
+    """Between two sheets of samples."""
     checkpoint_seconds: float = Field(default=20.0, ge=0.0)
+    """Between two checkpoints, at least; fewer where saving would take more than 2 % of the time."""
 
     @property
     def total_nimg(self) -> int:
