@@ -4,8 +4,8 @@
     python benchmarks/presets.py --collect --out benchmarks/results/presets.json
 
 Each preset runs as `make run PRESET=NAME` does; what OMP_NUM_THREADS says is recorded as the machine's threads. A row:
-metrics.json of the workspace, images/s (median of the log's lines), seconds of training (the log's ticks, without looks
-and pauses), the watchdog's alarms, the machine. `--collect` runs nothing and reads the workspaces that are there. Rows
+metrics.json of the workspace, images/s (median of the log's lines), seconds of training at that rate, the watchdog's
+alarms, the machine. `--collect` runs nothing and reads the workspaces that are there. Rows
 of other presets in the file stay. Prints a Markdown table.
 """
 
@@ -35,14 +35,13 @@ def row_of(workspace: Path, home: Path) -> dict[str, Any]:
     """What a finished workspace came to."""
     work, config = work_of(workspace, home), load_config(workspace)
     lines = read_lines(work / "system.jsonl")
-    nimg = [0, *(line["nimg"] for line in lines)]
-    ticks = [(b - a, line["images_per_second"]) for a, b, line in zip(nimg, nimg[1:], lines, strict=False)]
+    rate = statistics.median(line["images_per_second"] for line in lines)
     outcome = json.loads((work / "outcome.json").read_text())
     return {
         "model": config.train.model.model_dump(mode="json"),
         "kimg": config.train.total_kimg,
-        "images_per_second": round(statistics.median(line["images_per_second"] for line in lines)),
-        "training_seconds": round(sum(seen / rate for seen, rate in ticks)),
+        "images_per_second": round(rate),
+        "training_seconds": round(lines[-1]["nimg"] / rate),
         "alarms": outcome.get("alarms", []),
         "machine": json.loads((work / "machine.json").read_text()),
         "metrics": json.loads((workspace / "artifacts" / "evaluate" / "metrics.json").read_text()),
