@@ -8,7 +8,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 from ganline.environment import set_defaults
 
@@ -215,10 +215,3 @@ def doctor() -> None:
     print(text)
     if not healthy:
         raise typer.Exit(1)
-
-
-def print_rows(rows: list[tuple[str, Any]]) -> None:
-    """Aligned `key  value` lines."""
-    width = max(len(key) for key, _ in rows)
-    for key, value in rows:
-        print(f"  {key:<{width}}  {value}")

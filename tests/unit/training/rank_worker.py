@@ -15,7 +15,7 @@ from tests.unit.variants import TRAININGS, training
 
 
 def result(name: str, prepared: Prepared, out: Path) -> None:
-    """Train one variant in `out/work/NAME`; its whole state in `out/NAME.safetensors`."""
+    """Train one variant in a work folder below `out`; its whole state in `out/NAME.safetensors`."""
     section = training(name, precision="fp64", checkpoint_seconds=1e9)
     for network in ("G", "D"):
         # A bias before BatchNorm has a gradient of rounding errors alone, which Adam's usual 1e-8 makes into steps.
