@@ -54,7 +54,7 @@ def rows(kind: type[BaseModel], prefix: str, here: Any) -> Iterator[Row]:
         if not inner or is_open(field.annotation):
             present = isinstance(here, dict) and alias in here
             default = "required" if field.is_required() else in_yaml(field.get_default(call_default_factory=True))
-            meaning = told.get(name) or (first_paragraph(kind) if is_tag(field) else "")
+            meaning = told.get(name) or field.description or (first_paragraph(kind) if is_tag(field) else "")
             yield key, in_words(field.annotation, field.metadata), default, in_yaml(value) if present else "", meaning
         elif len(inner) == 1:
             default = "null" if field.default is None else ""

@@ -12,11 +12,12 @@ selection matrices, because the gradients of gathers and grid samples are not de
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ganline.devices import full_precision
 from ganline.draws import Draws
 from ganline.schedules import Schedule
 
@@ -60,6 +61,7 @@ class AugmentConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     operations: tuple[Operation, ...] = OPERATIONS
+    """Which of them may happen."""
     p: Annotated[float, Field(ge=0.0, le=1.0)] | Schedule | AdaConfig = 0.0
     """Probability of each operation for each image; 0 is off."""
     translation: float = Field(default=0.125, ge=0.0, lt=1.0)
@@ -67,8 +69,11 @@ class AugmentConfig(BaseModel):
     cutout: float = Field(default=0.5, gt=0.0, le=1.0)
     """Side of the hole, as a share of the image's."""
     brightness: float = Field(default=0.5, ge=0.0)
+    """Largest brightness added, in units of pixels in [-1, 1]."""
     saturation: float = Field(default=1.0, ge=0.0, le=1.0)
+    """Largest change of saturation, as a share."""
     contrast: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Largest change of contrast, as a share."""
 
     @model_validator(mode="after")
     def scheduled_p_is_a_probability(self) -> AugmentConfig:
@@ -150,7 +155,9 @@ def move(images: torch.Tensor, *, flipped: torch.Tensor, down: torch.Tensor, rig
     height, width = images.shape[2:]
     rows = selection(height, shift=down, flipped=torch.zeros_like(down))
     columns = selection(width, shift=right, flipped=flipped)
-    return _Select.apply(images, rows.to(images.dtype), columns.to(images.dtype).mT)  # type: ignore[no-any-return]
+    with full_precision(images):
+        moved = torch.bmm(images.flatten(1, 2), columns.to(images.dtype).mT).view(images.shape)
+        return rows.to(images.dtype).unsqueeze(1) @ moved
 
 
 def selection(size: int, *, shift: torch.Tensor, flipped: torch.Tensor) -> torch.Tensor:
@@ -159,24 +166,6 @@ def selection(size: int, *, shift: torch.Tensor, flipped: torch.Tensor) -> torch
     source = places - shift.unsqueeze(1)
     source = torch.where(flipped.unsqueeze(1) > 0, size - 1 - source, source)
     return source.unsqueeze(2) == places
-
-
-class _Select(torch.autograd.Function):
-    """rows @ image @ columns in the images' own precision. Its derivative is the transposed selection, at every order.
-
-    Autograd's own derivative of a matrix product would run in bf16 wherever it is taken under autocast, as R1's is.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(rows, columns)
-        with torch.autocast(images.device.type, enabled=False):
-            return rows.unsqueeze(1) @ torch.bmm(images.flatten(1, 2), columns).view(images.shape)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # type: ignore[override]
-        rows, columns = ctx.saved_tensors
-        return _Select.apply(gradient, rows.mT, columns.mT), None, None
 
 
 def share_of(side: int, share: float) -> int:

@@ -75,7 +75,7 @@ def stage_command(name: str) -> None:
         from ganline.stages import STAGES
         from ganline.workspace import checkout
 
-        if name == "train" and (count := int(os.environ.get("GANLINE_RANKS", "1"))) > 1 and "RANK" not in os.environ:
+        if name == "train" and "RANK" not in os.environ and (count := asked_ranks()) > 1:
             raise typer.Exit(over_ranks(count))
         if os.environ.get("RANK", "0") != "0":
             logging.getLogger("ganline").setLevel(logging.ERROR)  # one voice is enough
@@ -84,6 +84,18 @@ def stage_command(name: str) -> None:
 
     command.__doc__ = f"Stage of dvc.yaml: {name}. Usually run by `dvc repro`."
     app.command(name, rich_help_panel="Stages")(command)
+
+
+def asked_ranks() -> int:
+    """GANLINE_RANKS, 1 where it is not set. Raises ConfigError if it is no count."""
+    text = os.environ.get("GANLINE_RANKS", "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(
+            f"GANLINE_RANKS is {text!r}",
+            expected="how many processes share each batch: 1, 2, …",
+            remedy="set it to the number of GPUs, or unset it",
+        )
+    return int(text)
 
 
 def over_ranks(count: int) -> int:

@@ -47,6 +47,7 @@ class RegisterConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """The model's name in the registry."""
     floors: FloorsConfig = FloorsConfig()
 
 
@@ -55,6 +56,7 @@ class TrackingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     tensorboard: bool = False
+    """Also write TensorBoard events beside the trainer's logs."""
 
 
 class Config(BaseModel):

@@ -17,6 +17,7 @@ class Schedule(BaseModel):
     end: float
     """The value at the end of the budget."""
     shape: Literal["cosine", "linear"] = "cosine"
+    """Slow at both ends, or a straight line."""
     after: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the budget before the value begins to move."""
 

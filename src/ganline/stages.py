@@ -164,16 +164,18 @@ def train_together(config: Config, root: Path) -> None:
     with only_writer(work) if ranks.is_first() else nullcontext():
         if ranks.is_first():
             write_json(work / "machine.json", here)
-        probe = make_probe(
-            Extractor.load(root / EXTRACTOR, compute),
-            prepared.split("val"),
-            seed=config.train.seed,
-            n=config.train.watch.n,
-            num_classes=spec.conditioning.num_classes,
-            compute=compute,
-        )
-        if probe is None:
-            log.warning("train: too few validation images for the watchdog; it is off")
+        probe = None
+        if ranks.is_first():
+            probe = make_probe(
+                Extractor.load(root / EXTRACTOR, compute),
+                prepared.split("val"),
+                seed=config.train.seed,
+                n=config.train.watch.n,
+                num_classes=spec.conditioning.num_classes,
+                compute=compute,
+            )
+            if probe is None:
+                log.warning("train: too few validation images for the watchdog; it is off")
         state = run_training(
             config.train,
             prepared.split("train"),

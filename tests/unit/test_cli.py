@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from ganline import cli
+from ganline.errors import ConfigError
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["no-such-command"], 2), (["run", "--res", "4"], 1)])
@@ -35,3 +36,10 @@ def test_a_command_s_own_exit_code_is_kept(monkeypatch) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 1
+
+
+@pytest.mark.parametrize("text", ["two", "0", "-1", ""])
+def test_a_number_of_ranks_that_is_none_is_refused(text, monkeypatch) -> None:
+    monkeypatch.setenv("GANLINE_RANKS", text)
+    with pytest.raises(ConfigError, match=f"GANLINE_RANKS is {text!r}"):
+        cli.asked_ranks()

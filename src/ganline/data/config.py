@@ -49,4 +49,6 @@ class PrepareConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     resolution: int = Field(ge=8, le=2048)
+    """Side in pixels; images of another size are cropped and resized."""
     channels: Literal[1, 3]
+    """1 is grey, 3 is RGB."""

@@ -17,13 +17,21 @@ class ExtractorConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     task: Literal["classifier", "rotation", "channels", "auto"] = "classifier"
+    """What it learns."""
     width: int = Field(default=32, ge=4)
+    """Channels of its first layer."""
     feature_dim: int = Field(default=128, ge=8)
+    """Length of the features."""
     epochs: float = Field(default=3.0, gt=0.0)
+    """Passes over the training split."""
     batch: int = Field(default=128, ge=2)
+    """Images a step."""
     lr: float = Field(default=2e-3, gt=0.0)
+    """Largest learning rate."""
     seed: int = Field(default=0, ge=0)
+    """Decides its initial weights and the order of images."""
     min_accuracy: float = Field(ge=0.0, le=1.0)
+    """Least accuracy on the validation split: a blind network must not judge."""
 
 
 class ReferenceConfig(BaseModel):
@@ -31,7 +39,9 @@ class ReferenceConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     split: Literal["test", "val"] = "test"
+    """What generators are compared with. `val` is for tuning."""
     n: int = Field(default=10_000, ge=16)
+    """Images on each side of a distance; all of the split if it holds fewer."""
 
 
 class InceptionConfig(BaseModel):
@@ -39,7 +49,9 @@ class InceptionConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     weights: str
+    """Path of the file."""
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    """Its checksum."""
 
 
 class EvaluateConfig(BaseModel):
@@ -47,7 +59,9 @@ class EvaluateConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     seeds: tuple[int, ...] = Field(default=(1, 2, 3), min_length=3)
+    """Seeds of the latents; figures are mean and spread over them."""
     neighbours: int = Field(default=12, ge=1)
+    """Samples that are shown beside the nearest training images."""
     modes_n: int | None = Field(default=None, ge=1)
     """How many images of each seed the modes are counted in; None leaves the count out. Papers take 26,000."""
     inception: InceptionConfig | None = None

@@ -1,5 +1,8 @@
 """What the watchdog looks through while a GAN trains: distance, class entropy and spread of fixed latents' images.
 
+A class-conditional G may paint one image a class and still show every class, far apart: entropy and spread stay high.
+So it is also asked how much the images of one class differ.
+
 It reads the validation split, never the one that reported figures are measured on.
 """
 
@@ -31,8 +34,9 @@ def histogram_entropy(logits: np.ndarray) -> float:
 def make_probe(
     extract: Extractor, split: Split, *, seed: int, n: int, num_classes: int, compute: Compute
 ) -> Probe | None:
-    """A function of G: `fd` to the split's features at n fakes, `spread` (total variance of the features) and, where
-    the extractor classifies, `entropy` of the class histogram, the last two as shares of real images'.
+    """A function of G: `fd` to the split's features at n fakes and, as shares of real images', `spread` (total variance
+    of the features), `within` (the part of it inside classes, where G is told a class) and `entropy` (of the class
+    histogram, where the extractor classifies).
 
     n fakes are too few for a reported distance; it is compared only within one run. None where the split holds fewer
     than LEAST_REAL images.
@@ -40,24 +44,39 @@ def make_probe(
     if len(split) < LEAST_REAL:
         return None
     order = torch.randperm(len(split), generator=generator(seed, "probe rows"))[:MOST_REAL].numpy()
-    pairs = [
-        extract(torch.from_numpy(split.images[np.sort(part)])) for part in np.array_split(order, len(order) // 250 + 1)
-    ]
-    real = fit_gaussian(np.concatenate([features for features, _ in pairs]))
+    parts = [np.sort(part) for part in np.array_split(order, len(order) // 250 + 1)]
+    pairs = [extract(torch.from_numpy(split.images[part])) for part in parts]
+    real_features = np.concatenate([features for features, _ in pairs])
+    real = fit_gaussian(real_features)
     # At the same number of images: a histogram of few images over many classes never looks even.
     entropy = histogram_entropy(np.concatenate([logits for _, logits in pairs])[:n])
+    within = variance_within(real_features, split.labels[np.concatenate(parts)]) if num_classes else 0.0
     latents = derive(seed, "probe")
 
     def probe(G: Generator) -> dict[str, float]:
         pictures = sample(G, n=n, seed=latents, num_classes=num_classes, compute=compute)
-        features, logits = zip(*(extract(images) for images, _ in pictures), strict=True)
-        found = fit_gaussian(np.concatenate(features))
+        seen = [(*extract(images), label) for images, label in pictures]
+        features, logits = (np.concatenate([row[i] for row in seen]) for i in (0, 1))
+        found = fit_gaussian(features)
         measures = {"fd": frechet_distance(found, real), "spread": spread_of(found.covariance, real.covariance)}
         if extract.classifies:
-            measures["entropy"] = histogram_entropy(np.concatenate(logits)) / max(entropy, 1e-12)
+            measures["entropy"] = histogram_entropy(logits) / max(entropy, 1e-12)
+        if num_classes:
+            asked = np.concatenate([label.cpu().numpy() for _, _, label in seen if label is not None])
+            measures["within"] = variance_within(features, asked) / max(within, 1e-12)
         return measures
 
     return probe
+
+
+def variance_within(features: np.ndarray, labels: np.ndarray) -> float:
+    """Variance around the mean of the own class, summed over features [N, F]; labels [N].
+
+    Unbiased: the sum of squares is divided by N less the number of classes seen.
+    """
+    classes = np.unique(labels)
+    squares = sum(np.square(own - own.mean(0)).sum() for own in (features[labels == label] for label in classes))
+    return float(squares / max(len(features) - len(classes), 1))
 
 
 def spread_of(covariance: np.ndarray, real: np.ndarray) -> float:

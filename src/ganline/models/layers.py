@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import conv2d, linear
+from torch.nn.functional import conv2d, leaky_relu, linear
 
 from ganline import ranks
 from ganline.devices import full_precision
@@ -157,6 +157,11 @@ class EqualConv(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return conv2d(x, self.weight * self.scale, self.bias, padding=self.padding)
+
+
+def leaky(x: torch.Tensor) -> torch.Tensor:
+    """LeakyReLU 0.2, in place."""
+    return leaky_relu(x, 0.2, inplace=True)
 
 
 def pixel_norm(x: torch.Tensor) -> torch.Tensor:

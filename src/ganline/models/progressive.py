@@ -16,11 +16,12 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
-from torch.nn.functional import avg_pool2d, interpolate, leaky_relu
+from torch.nn.functional import avg_pool2d, interpolate
 
 from ganline.models.layers import (
     EqualConv,
     EqualLinear,
+    leaky,
     minibatch_stddev,
     one_hot,
     pixel_norm,
@@ -97,10 +98,6 @@ class Growing:
         self.level = float(state)
 
 
-def act(x: torch.Tensor) -> torch.Tensor:
-    return leaky_relu(x, 0.2, inplace=True)
-
-
 class ProgressiveGenerator(Growing, Generator):
     """z [N, z_dim] and label [N] (one-hot beside z) -> image [N, C, H, W], unbounded (no tanh)."""
 
@@ -120,13 +117,13 @@ class ProgressiveGenerator(Growing, Generator):
         if self.num_classes:
             z = torch.cat([z, one_hot(label, self.num_classes, z)], 1)
         x = self.project(pixel_norm(z)).view(len(z), -1, self.side, self.side)
-        x = pixel_norm(act(self.seconds[0](pixel_norm(act(x)))))
+        x = pixel_norm(leaky(self.seconds[0](pixel_norm(leaky(x)))))
         top, fade = self.top()
         before = x
         for i in range(top):
             before = x
-            x = pixel_norm(act(self.firsts[i](enlarge(x, 2))))
-            x = pixel_norm(act(self.seconds[i + 1](x)))
+            x = pixel_norm(leaky(self.firsts[i](enlarge(x, 2))))
+            x = pixel_norm(leaky(self.seconds[i + 1](x)))
         image = self.to_image[top](x)
         if fade < 1.0:
             image = torch.lerp(enlarge(self.to_image[top - 1](before), 2).to(image.dtype), image, fade)
@@ -164,12 +161,12 @@ class ProgressiveDiscriminator(Growing, Discriminator):
     def forward(self, image: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
         top, fade = self.top()
         image = shrink(image, 2 ** (self.last - top))
-        x = act(self.from_image[top](image))
+        x = leaky(self.from_image[top](image))
         for i in reversed(range(top)):
-            x = shrink(act(self.seconds[i](act(self.firsts[i](x)))), 2)
+            x = shrink(leaky(self.seconds[i](leaky(self.firsts[i](x)))), 2)
             if fade < 1.0 and i == top - 1:
-                x = torch.lerp(act(self.from_image[i](shrink(image, 2))).to(x.dtype), x, fade)
-        x = act(self.end(minibatch_stddev(x, group=self.group)))
-        x = act(self.features(x.flatten(1)))
+                x = torch.lerp(leaky(self.from_image[i](shrink(image, 2))).to(x.dtype), x, fade)
+        x = leaky(self.end(minibatch_stddev(x, group=self.group)))
+        x = leaky(self.features(x.flatten(1)))
         told = self.embed(one_hot(label, self.num_classes, image)) if self.num_classes else None
         return projected(x, self.logit, told)

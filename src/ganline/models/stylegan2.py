@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
-from torch.nn.functional import conv2d, conv_transpose2d, leaky_relu
+from torch.nn.functional import conv2d, conv_transpose2d
 
 from ganline import ranks
 from ganline.devices import full_precision
@@ -27,6 +27,7 @@ from ganline.models.layers import (
     Stochastic,
     downsample,
     filtered,
+    leaky,
     minibatch_stddev,
     one_hot,
     pixel_norm,
@@ -73,8 +74,8 @@ class StyleGAN2Config(BaseModel):
 
 
 def act(x: torch.Tensor) -> torch.Tensor:
-    """LeakyReLU 0.2 that keeps unit variance."""
-    return leaky_relu(x, 0.2, inplace=True) * GAIN
+    """LeakyReLU that keeps unit variance."""
+    return leaky(x) * GAIN
 
 
 def modulated(x: torch.Tensor, weight: torch.Tensor, style: torch.Tensor, *, demodulate: bool, up: bool = False):

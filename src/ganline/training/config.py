@@ -40,7 +40,9 @@ class InitFrom(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     model: str
+    """models:/NAME@ALIAS, models:/NAME/VERSION or a bundle's folder."""
     bundle: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    """Filled in by `ganline fetch`."""
 
 
 class WatchConfig(BaseModel):
@@ -62,6 +64,8 @@ class WatchConfig(BaseModel):
     """Least entropy of the class histogram, as a share of real images'."""
     spread_min: float = Field(default=0.3, ge=0.0, le=1.0)
     """Least total variance of the features, as a share of real images'."""
+    within_min: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Least variance of the features within the classes that were asked for, as a share of real images'."""
     rise_max: float = Field(default=3.0, gt=1.0)
     """Largest distance, as a multiple of the best one so far."""
     skipped_max: float = Field(default=0.5, gt=0.0, le=1.0)

@@ -16,7 +16,14 @@ RECALIBRATION_BATCHES = 32
 
 @torch.no_grad()
 def update_ema(G_ema: nn.Module, G: nn.Module, decay: float) -> None:
-    """G_ema <- decay * G_ema + (1 - decay) * G for parameters and float buffers; other buffers are copied."""
+    """G_ema <- decay * G_ema + (1 - decay) * G for parameters and float buffers; other buffers are copied.
+
+    Running statistics of G that a pass made non-finite (fp16 overflows) are first set to G_ema's: its update was
+    masked, but BatchNorm would remember it for ever.
+    """
+    for kept, buffer in zip(G_ema.buffers(), G.buffers(), strict=True):
+        if buffer.is_floating_point():
+            torch.where(buffer.isfinite(), buffer, kept, out=buffer)
     averaged, current = ([*net.parameters(), *net.buffers()] for net in (G_ema, G))
     floats = [(a, b) for a, b in zip(averaged, current, strict=True) if a.is_floating_point()]
     torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1.0 - decay)

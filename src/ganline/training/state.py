@@ -26,12 +26,12 @@ from ganline.schedules import value_at
 from ganline.training.config import AdamConfig, TrainConfig
 
 COMMITTED = "COMMITTED"
-CLOCKS = ("step", "draws", "nimg", "skipped", "lr_scale", "exact", "extra")
+CLOCKS = ("step", "nimg", "skipped", "lr_scale", "exact", "extra")
 
 
 @dataclass
 class State:
-    """Networks, optimizers and clocks. `step` counts steps, `draws` batches of real images taken, `nimg` their images.
+    """Networks, optimizers and clocks. `step` counts steps, `nimg` the real images that D has seen.
 
     `memory` holds the device scalars that losses and augmentation keep; `lr_scale` is 1 until a roll-back lowers it;
     `extra` is what the watchdog remembers.
@@ -44,7 +44,6 @@ class State:
     memory: dict[str, torch.Tensor] = field(default_factory=dict)
     scalers: dict[str, torch.amp.GradScaler] = field(default_factory=dict)
     step: int = 0
-    draws: int = 0
     nimg: int = 0
     skipped: int = 0
     lr_scale: float = 1.0

@@ -36,7 +36,8 @@ def run_step(
         for turn in range(phase.repeat):
             # G's phase goes on with the batch that D saw last: its fakes are painted already.
             if batch is None or phase.trains == "D":
-                batch = draw(state, config=config, batches=batches, compute=compute)
+                index = state.step * phase.repeat + turn
+                batch = draw(index, state, config=config, batches=batches, compute=compute)
                 batch.for_g = turn == phase.repeat - 1
             for name, value in run_phase(phase, batch, state=state, compute=compute).items():
                 stats[name] = stats[name] + value if name.startswith("skipped_") and name in stats else value
@@ -56,14 +57,12 @@ def run_step(
     return stats
 
 
-def draw(state: State, *, config: TrainConfig, batches: Batches, compute: Compute) -> Batch:
-    """This rank's share of the next batch of real images, and latents for as many fakes."""
+def draw(index: int, state: State, *, config: TrainConfig, batches: Batches, compute: Compute) -> Batch:
+    """This rank's share of the run's `index`-th batch of real images, and latents for as many fakes."""
     with record_function("ganline/draw"):
-        index = state.draws
         real, label = batches.get(index)
         z = torch.randn(config.batch, state.G.z_dim, generator=generator(config.seed, "z", index))
         z = z[ranks.rows(config.batch)].to(compute.device, compute.dtype, non_blocking=True)
-    state.draws += 1
 
     def draws(stream: str) -> Draws:
         return Draws(config.seed, stream, index, batch=config.batch, device=compute.device)

@@ -1,6 +1,6 @@
 """The watchdog: looks at G_ema now and then, remembers the best, and raises an alarm at collapse or divergence.
 
-What it looks at comes from a probe (`fd`, `entropy`, `spread` of fixed latents' images; see evaluation/probe.py). Every
+What it looks at comes from a probe (measures of fixed latents' images; see evaluation/probe.py). Every
 decision is a function of the state, so a run that is killed and resumed meets the same alarms and takes the same turns.
 """
 
@@ -37,6 +37,11 @@ def reasons(measures: Measures, best: Measures | None, config: WatchConfig) -> l
             f"collapse: features vary by {measures['spread']:.2f} of real images' variance "
             f"(at least {config.spread_min} is expected)"
         )
+    if measures.get("within", 1.0) < config.within_min:
+        found.append(
+            f"collapse within classes: features of one class vary by {measures['within']:.2f} of real images' variance "
+            f"(at least {config.within_min} is expected)"
+        )
     if best is not None and measures["fd"] > config.rise_max * best["fd"]:
         found.append(
             f"divergence: the distance rose to {measures['fd']:.2f}, {measures['fd'] / best['fd']:.1f} times the best "
@@ -52,7 +57,10 @@ def is_due(nimg: int, advanced: int, *, total_nimg: int, config: WatchConfig) ->
 
 
 class Watchdog:
-    """Looks, alarms and turns of one run. Its memory is `state.extra`; its best checkpoint lies in `work/best`."""
+    """Looks, alarms and turns of one run. Its memory is `state.extra`; its best checkpoint lies in `work/best`.
+
+    The probe is the first rank's alone; without one there are no looks.
+    """
 
     def __init__(self, config: WatchConfig, probe: Probe | None, *, work: Path, recipe: str, machine: dict[str, Any]):
         self.config, self.probe = config, probe
@@ -63,9 +71,9 @@ class Watchdog:
 
         Returns whether it rolled the state back.
         """
-        if self.probe is None:
+        measures = ranks.from_first(self.probe(state.G_ema) if self.probe else None)
+        if measures is None:
             return False
-        measures = ranks.from_first(self.probe(state.G_ema) if ranks.is_first() else None)
         means |= {f"watch_{name}": value for name, value in measures.items()}
         best = state.extra.get("best")
         late = state.nimg > self.config.after_share * total_nimg

@@ -40,6 +40,16 @@ def test_the_ema_moves_weights_and_copies_counters() -> None:
     assert G_ema[1].num_batches_tracked == 7
 
 
+def test_statistics_of_a_pass_that_overflowed_are_healed() -> None:
+    G, G_ema = torch.nn.BatchNorm1d(2), torch.nn.BatchNorm1d(2)
+    G.running_mean[:] = torch.tensor([float("nan"), 3.0])
+    G.running_var[:] = torch.tensor([float("inf"), 5.0])
+    update_ema(G_ema, G, 0.5)
+    assert G.running_mean.tolist() == [0.0, 3.0]
+    assert G_ema.running_mean.tolist() == [0.0, 1.5]
+    assert G_ema.running_var.tolist() == [1.0, 3.0]
+
+
 @pytest.fixture
 def batches(digits) -> Batches:
     return Batches(digits.split("train"), batch=48, seed=3, mirror=True, device=torch.device("cpu"))

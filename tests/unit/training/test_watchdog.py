@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -9,7 +10,7 @@ from safetensors.torch import load_file
 from ganline.devices import pick
 from ganline.errors import TrainingError
 from ganline.evaluation.extractor import Extractor, FeatureNet
-from ganline.evaluation.probe import histogram_entropy, make_probe
+from ganline.evaluation.probe import histogram_entropy, make_probe, variance_within
 from ganline.files import read_json
 from ganline.models.spec import Generator
 from ganline.training import loop, watchdog
@@ -35,6 +36,7 @@ def test_a_healthy_look_has_no_reasons() -> None:
     [
         (HEALTHY | {"entropy": 0.4}, "0.40 of real images' entropy"),
         (HEALTHY | {"spread": 0.1}, "vary by 0.10 of real images' variance"),
+        (HEALTHY | {"within": 0.05}, "one class vary by 0.05 of real images' variance"),
         (HEALTHY | {"fd": 40.0}, "rose to 40.00, 10.0 times the best"),
     ],
 )
@@ -236,6 +238,43 @@ def test_the_probe_sees_real_images_as_real_and_one_picture_as_collapse(digits) 
     assert collapsed["spread"] < 1e-6
     assert collapsed["entropy"] == 0.0
     assert collapsed["fd"] > 5 * seen["fd"]
+
+
+class OneAClass(Generator):
+    """Paints the same picture for each label, whatever z."""
+
+    z_dim = 4
+
+    def __init__(self, images: torch.Tensor):
+        super().__init__()
+        self.images, self.num_classes = images, len(images)
+
+    def forward(self, z: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+        assert label is not None
+        return self.images[label]
+
+
+def test_the_probe_sees_one_picture_a_class_as_collapse_within_classes(digits) -> None:
+    torch.manual_seed(0)
+    net = FeatureNet(channels=1, resolution=16, width=8, feature_dim=16, num_classes=3)
+    extract = Extractor(net, {"name": "x", "task": "classifier"}, pick("fp32"))
+    split = digits.split("train")
+    firsts = [int(np.flatnonzero(split.labels == label)[0]) for label in np.unique(split.labels)]
+    pictures = torch.from_numpy(split.images[firsts].copy()).float() / 127.5 - 1
+    probe = make_probe(extract, split, seed=0, n=256, num_classes=len(firsts), compute=pick("fp32"))
+    seen = probe(OneAClass(pictures))
+    assert seen["within"] < 1e-6
+    assert seen["spread"] > 0.3
+    assert reasons(seen, None, WatchConfig(entropy_min=0.0)) == [
+        "collapse within classes: features of one class vary by 0.00 of real images' variance "
+        "(at least 0.1 is expected)"
+    ]
+
+
+def test_variance_within_classes_is_around_each_ones_own_mean() -> None:
+    features, labels = np.array([[0.0, 1.0], [2.0, 1.0], [10.0, 5.0], [10.0, 9.0]]), np.array([3, 3, 7, 7])
+    assert variance_within(features, labels) == pytest.approx((1 + 1 + 4 + 4) / 2)
+    assert variance_within(features, np.arange(4)) == 0.0
 
 
 def test_entropy_of_even_and_single_histograms() -> None:

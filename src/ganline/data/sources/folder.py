@@ -33,6 +33,7 @@ class ImageFolder(Source):
 
     name: Literal["folder"] = "folder"
     path: Path | None = None
+    """The folder; `make run DATA=…` fills it in."""
     max_file_mib: int = Field(default=64, ge=1)
     """Larger files are skipped by fetch."""
     max_pixels: int = Field(default=64_000_000, ge=1)

@@ -30,7 +30,9 @@ class StackedMnist(IdxSource):
 
     name: Literal["stacked-mnist"] = "stacked-mnist"
     num_train: int = Field(default=128_000, ge=1)
+    """Stacks of training digits."""
     num_test: int = Field(default=26_000, ge=1)
+    """Stacks of test digits."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Another seed stacks other digits."""
 
