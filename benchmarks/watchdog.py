@@ -3,10 +3,9 @@
     python benchmarks/watchdog.py --seeds 0 1 2 3 4 --out benchmarks/results/watchdog.json
 
 `collapse`: a least-squares DCGAN whose G learns 250 times as fast as its D and so finds the few images that please it
-most. `late`: one that is healthy for half of its budget, then gets the first one's learning rates. `within`: R3GAN told
-the class, whose G learns twice as fast as its D and so paints one image a class. `healthy`: the default recipe with a
-quarter of its budget. Thresholds are WatchConfig's defaults; the
-action is `stop`. Needs artifacts/prepare and artifacts/extractor (`dvc repro extractor`). A line a run; writes JSON.
+most. `within`: R3GAN told the class, whose G learns twice as fast as its D and so paints one image a class.
+`healthy`: the default recipe with a quarter of its budget. Thresholds are WatchConfig's defaults; the action is
+`stop`. Needs artifacts/prepare and artifacts/extractor (`dvc repro extractor`). A line a run; writes JSON.
 """
 
 from __future__ import annotations
@@ -42,14 +41,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "objective": {"adversarial": "least_squares", "r1_gamma": 0.0, "r2_gamma": 0.0},
         "G_optimizer": {"lr": 5e-3, "betas": [0.5, 0.999]},
         "D_optimizer": {"lr": 2e-5, "betas": [0.5, 0.999]},
-    },
-    "late": {
-        "total_kimg": 90,
-        "batch": 64,
-        "model": {"name": "dcgan", "g_width": 128, "d_width": 32},
-        "objective": {"adversarial": "least_squares", "r1_gamma": 0.0, "r2_gamma": 0.0},
-        "G_optimizer": {"lr": {"start": 5e-4, "end": 1e-2, "shape": "linear", "after": 0.5}, "betas": [0.5, 0.999]},
-        "D_optimizer": {"lr": {"start": 5e-4, "end": 0.0, "shape": "linear", "after": 0.5}, "betas": [0.5, 0.999]},
     },
     "within": {
         "total_kimg": 40,
