@@ -11,9 +11,11 @@ torchvision too. --labels lets mimicry's class-conditional cGAN-PD run besides S
 class-conditional.
 
 All are measured at 32 px, the other projects' resolution (torchvision's bilinear resize brings real and our 28 px
-images there), on the test split, N = 10,000, by an extractor of another design than any that tuning has used (a
-pre-activation ResNet, trained here). Colour fakes become grey as the mean of their channels. Where a project draws its
-samples in two ways, both are measured, and the better counts. Prints a line a seed and project; writes JSON.
+images there), on the test split, N = 10,000, by an extractor of another design than any that tuning has used (a pre-
+activation ResNet, trained here). Colour fakes become grey as the mean of their channels. Where a project draws its
+samples in two ways, both are measured, and the better counts. --n-slow takes fewer fakes of mimicry and lightweight-
+gan, which need minutes for 10,000 on a CPU; a row says its n. Prints a line a seed and project; writes JSON, in which
+rows of other seeds stay.
 """
 
 from __future__ import annotations
@@ -147,6 +149,7 @@ class Other:
 
     script: str
     repo: Path
+    n: int
     options: dict[str, Path] = field(default_factory=dict)
 
     def commit(self) -> str | None:
@@ -160,7 +163,7 @@ class Other:
         with tempfile.TemporaryDirectory() as scratch:
             out = Path(scratch) / "fakes.npz"
             options: dict[str, object] = {"repo": self.repo, "images": contest.prepared.folder / "train_images.npy"}
-            options |= {"seconds": seconds, "seed": seed, "threads": contest.threads, "n": contest.n, "out": out}
+            options |= {"seconds": seconds, "seed": seed, "threads": contest.threads, "n": self.n, "out": out}
             flags = [str(part) for key, value in (options | self.options).items() for part in (f"--{key}", value)]
             script = ROOT / "benchmarks" / self.script
             subprocess.run([contest.python, str(script), *flags], env=plain, check=True, stdout=subprocess.DEVNULL)
@@ -192,15 +195,16 @@ def ours(contest: Contest, seed: int) -> Fakes:
 def others_of(options: argparse.Namespace) -> dict[str, Other]:
     """The models to compare with, by name: those whose checkouts are given."""
     others: dict[str, Other] = {}
+    slow = options.n_slow or options.n
     if options.dcgan:
-        others["dcgan"] = Other("run_dcgan.py", options.dcgan)
+        others["dcgan"] = Other("run_dcgan.py", options.dcgan, options.n)
     if options.mimicry:
-        others["sngan"] = Other("run_mimicry.py", options.mimicry)
+        others["sngan"] = Other("run_mimicry.py", options.mimicry, slow)
         if options.labels:
             labels = {"labels": options.prepared / "train_labels.npy"}
-            others["cgan_pd"] = Other("run_mimicry.py", options.mimicry, labels)
+            others["cgan_pd"] = Other("run_mimicry.py", options.mimicry, slow, labels)
     if options.lightweight:
-        others["lightweight"] = Other("run_lightweight.py", options.lightweight)
+        others["lightweight"] = Other("run_lightweight.py", options.lightweight, slow)
     return others
 
 
@@ -214,6 +218,7 @@ def command_line() -> argparse.Namespace:
     parser.add_argument("--prepared", type=Path, default=ROOT / "artifacts" / "prepare")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--n", type=int, default=10_000, help="images of each that are judged")
+    parser.add_argument("--n-slow", type=int, help="images of mimicry and lightweight-gan (default: as many)")
     parser.add_argument("--kimg", type=float, help="ganline's budget, for a quick look (default: its recipe's)")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
@@ -238,6 +243,7 @@ def main() -> None:
         distances = {mode: frechet_distance(statistics(images), target) for mode, images in fakes.images.items()}
         speed = {"nimg": fakes.nimg, "seconds": fakes.seconds, "cpu_seconds": fakes.cpu_seconds}
         speed["images_per_second"] = round(fakes.nimg / fakes.seconds, 2)
+        speed["n"] = len(next(iter(fakes.images.values())))
         return speed | {"distance": min(distances.values()), "distances": distances}
 
     result: dict[str, Any] = {
@@ -250,6 +256,9 @@ def main() -> None:
         "floor": frechet_distance(statistics(contest.prepared.split("train").images[: contest.n]), target),
         "runs": [],
     }
+    if options.out.exists():
+        kept = json.loads(options.out.read_text())["runs"]
+        result["runs"] = [row for row in kept if row["seed"] not in options.seeds]
     for seed in options.seeds:
         mine = ours(contest, seed)
         row: dict[str, Any] = {"seed": seed, "ganline": score(mine)}
