@@ -5,8 +5,8 @@
 The plain loop is eager fp32, as tutorials write it: a DataLoader over a tensor of normalised images, reals and fakes
 through D apart, fresh fakes for each update, torch's own Adam, contiguous NCHW, and losses read every step. Both
 take the penalties that the preset takes, equally often. Images are real images that D sees. The variants alternate,
-each in a process of its own; the best of the repeats counts, and ratios are within one run of this script. Needs
-artifacts/prepare (`dvc repro prepare`).
+each in a process of its own; the best of the repeats counts, and ratios are within one run of this script. Rows of
+other families in the file stay. Needs artifacts/prepare (`dvc repro prepare`).
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def main() -> None:
     if options.measure:
         print(json.dumps(measure(*options.measure, options.prepared, options.seconds)))
         return
-    results: dict[str, Any] = {}
+    results: dict[str, Any] = json.loads(options.out.read_text()) if options.out and options.out.exists() else {}
     for preset in options.families:
         rates: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
         for _ in range(options.repeats):
