@@ -116,6 +116,9 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         plot.set_xticks(AXES[axis], [f"{value:g}" for value in AXES[axis]])
         plot.minorticks_off()
         plot.grid(alpha=0.3)
+    low, high = min(row["ms_per_step"] for row in rows), max(row["ms_per_step"] for row in rows)
+    marks = [mark for ten in (1, 10, 100, 1000) for mark in (ten, 2 * ten, 5 * ten) if low / 1.3 < mark < high * 1.3]
+    figure.axes[0].set_yticks(marks, [f"{mark:g}" for mark in marks])
     figure.axes[0].set_ylabel("ms a step")
     figure.axes[0].legend()
     figure.savefig(path, metadata={"Software": None})
