@@ -22,21 +22,23 @@ from ganline.training.watchdog import Probe
 
 MOST_REAL = 5000
 LEAST_REAL = 32
+LEAST_FREEDOM = 32
+"""Images beyond one a class that a variance within classes needs, real and fake."""
 
 
 def histogram_entropy(logits: np.ndarray) -> float:
     """Entropy in nats of the histogram of predicted classes; logits [N, K]."""
     shares = np.bincount(logits.argmax(1), minlength=logits.shape[1]) / len(logits)
     shares = shares[shares > 0]
-    return float(-(shares * np.log(shares)).sum())
+    return float((shares * np.log(1 / shares)).sum())
 
 
 def make_probe(
     extract: Extractor, split: Split, *, seed: int, n: int, num_classes: int, compute: Compute
 ) -> Probe | None:
     """A function of G: `fd` to the split's features at n fakes and, as shares of real images', `spread` (total variance
-    of the features), `within` (the part of it inside classes, where G is told a class) and `entropy` (of the class
-    histogram, where the extractor classifies).
+    of the features), `within` (the part of it inside classes, where G is told one of not too many) and `entropy` (of
+    the class histogram, where the extractor classifies).
 
     n fakes are too few for a reported distance; it is compared only within one run. None where the split holds fewer
     than LEAST_REAL images.
@@ -50,7 +52,7 @@ def make_probe(
     real = fit_gaussian(real_features)
     # At the same number of images: a histogram of few images over many classes never looks even.
     entropy = histogram_entropy(np.concatenate([logits for _, logits in pairs])[:n])
-    within = variance_within(real_features, split.labels[np.concatenate(parts)]) if num_classes else 0.0
+    within = variance_within(real_features, split.labels[np.concatenate(parts)]) if num_classes else None
     latents = derive(seed, "probe")
 
     def probe(G: Generator) -> dict[str, float]:
@@ -61,22 +63,25 @@ def make_probe(
         measures = {"fd": frechet_distance(found, real), "spread": spread_of(found.covariance, real.covariance)}
         if extract.classifies:
             measures["entropy"] = histogram_entropy(logits) / max(entropy, 1e-12)
-        if num_classes:
+        if within is not None:
             asked = np.concatenate([label.cpu().numpy() for _, _, label in seen if label is not None])
-            measures["within"] = variance_within(features, asked) / max(within, 1e-12)
+            if (own := variance_within(features, asked)) is not None:
+                measures["within"] = own / max(within, 1e-12)
         return measures
 
     return probe
 
 
-def variance_within(features: np.ndarray, labels: np.ndarray) -> float:
+def variance_within(features: np.ndarray, labels: np.ndarray) -> float | None:
     """Variance around the mean of the own class, summed over features [N, F]; labels [N].
 
-    Unbiased: the sum of squares is divided by N less the number of classes seen.
+    Unbiased: the sum of squares is divided by N less the number of classes seen. None where that is too few to tell.
     """
     classes = np.unique(labels)
+    if len(features) - len(classes) < LEAST_FREEDOM:
+        return None
     squares = sum(np.square(own - own.mean(0)).sum() for own in (features[labels == label] for label in classes))
-    return float(squares / max(len(features) - len(classes), 1))
+    return float(squares / (len(features) - len(classes)))
 
 
 def spread_of(covariance: np.ndarray, real: np.ndarray) -> float:
