@@ -66,7 +66,7 @@ def validate(config: Config, root: Path) -> None:
         previous_profile=read_json(root / PREVIOUS_PROFILE),
         out=root / VALIDATE,
     )
-    log.info("validate: %s", verdict.message() or f"all expectations are met; see {VALIDATE}/report.html")
+    log.info("validate: %s", verdict.message() or f"all expectations are met; see {root / VALIDATE / 'report.html'}")
 
 
 def prepare(config: Config, root: Path) -> None:

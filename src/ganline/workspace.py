@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 # What a workspace makes for itself and keeps when its code is refreshed from the checkout.
 PREVIOUS = "expectations/previous.json"
+CODE = ("src", "flows", "presets", "expectations")
 OWN_FILES = ("data.dvc", "dvc.lock", PREVIOUS)
 NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_-]*")
 NOBODY = ("-c", "user.name=ganline", "-c", "user.email=ganline@localhost")
@@ -124,14 +125,17 @@ def keep_pin(old: Mapping[str, Any], new: dict[str, Any]) -> None:
 def take_snapshot(root: Path, params: Mapping[str, Any]) -> str:
     """A commit of the working tree as it is, without touching index, HEAD or branches.
 
-    Ignored files, the checkout's own data version and the source folder of pictures (should it lie here) stay out.
+    Of files that git does not track only those in CODE are taken: whatever else lies here is no business of a run. The
+    checkout's own data version and the source folder of pictures (should it lie here) stay out.
     """
     head = git(root, "rev-parse", "--verify", "HEAD")
     pictures = Path(str(params["data"]["source"].get("path") or root.parent))
     outside = [f":(exclude){pictures.relative_to(root)}"] if pictures != root and pictures.is_relative_to(root) else []
     with temporary_index() as env:
         git(root, "read-tree", "HEAD", env=env)
-        git(root, "add", "--all", "--", ".", *outside, env=env)
+        git(root, "add", "--update", "--", ".", *outside, env=env)
+        if code := [name for name in CODE if (root / name).is_dir()]:
+            git(root, "add", "--all", "--", *code, *outside, env=env)
         git(root, "rm", "--cached", "--quiet", "--ignore-unmatch", "--", *OWN_FILES, env=env)
         tree = git(root, "write-tree", env=env)
     return git(root, "commit-tree", tree, "-p", head, "-m", SNAPSHOT_MESSAGE)

@@ -75,6 +75,17 @@ def test_an_isolated_workspace_has_its_own_parameters_and_leaves_the_checkout_as
     assert (workspace.root / "presets" / "digits.yaml").is_file()
 
 
+def test_a_workspace_gets_changed_and_new_code_but_no_other_untracked_file(base) -> None:
+    (base.root / "holiday.jpg").write_bytes(b"private")
+    (base.root / "presets" / "mine.yaml").write_text("{}")
+    (base.root / "presets" / "mnist.yaml").write_text("# changed\n")
+    workspace = base.beside("digits")
+    isolate(base, workspace, {})
+    assert not (workspace.root / "holiday.jpg").exists()
+    assert (workspace.root / "presets" / "mine.yaml").read_text() == "{}"
+    assert (workspace.root / "presets" / "mnist.yaml").read_text() == "# changed\n"
+
+
 def test_a_workspace_that_a_kill_left_half_made_is_made_again(base) -> None:
     workspace = base.beside("other")
     isolate(base, workspace, {})

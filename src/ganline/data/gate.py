@@ -81,7 +81,8 @@ class Verdict:
                 expected="every critical expectation met",
                 remedy=(
                     f"{where}mend the data and run again with ACCEPT=1 (or `ganline fetch --accept`), or let a share "
-                    "of bad rows be set aside: validate.quarantine in params.yaml or the preset"
+                    "of bad rows be set aside: validate.quarantine in params.yaml or the preset "
+                    "(for a folder of images: presets/folder.yaml)"
                 ),
             )
 

@@ -64,9 +64,8 @@ def assign_splits(own: pd.Series, sha256: pd.Series, config: ManifestConfig) -> 
 
     Equal images share a split, and adding files moves none of the others. Images that cannot be decoded go to train.
     """
-    known = sha256.notna()
-    test_draw = sha256[known].str[:8].map(lambda digits: int(digits, 16) / 2**32).reindex(sha256.index, fill_value=1.0)
-    val_draw = sha256[known].str[8:16].map(lambda digits: int(digits, 16) / 2**32).reindex(sha256.index, fill_value=1.0)
+    test_draw = sha256.map(lambda digest: int(digest[:8], 16) / 2**32, na_action="ignore").astype(float)
+    val_draw = sha256.map(lambda digest: int(digest[8:16], 16) / 2**32, na_action="ignore").astype(float)
     split = own.where(own.notna(), "train")
     split = split.mask(own.isna() & (test_draw < config.test_share), "test")
     return split.mask((split == "train") & (val_draw < config.validation_share), "val")

@@ -63,5 +63,5 @@ class EvaluateConfig(BaseModel):
     neighbours: int = Field(default=12, ge=1)
     """Samples that are shown beside the nearest training images."""
     modes_n: int | None = Field(default=None, ge=1)
-    """How many images of each seed the modes are counted in; None leaves the count out. Papers take 26,000."""
+    """How many images of each seed the modes are counted in; null leaves the count out. Papers take 26,000."""
     inception: InceptionConfig | None = None

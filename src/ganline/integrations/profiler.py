@@ -114,7 +114,10 @@ def profile_training(
     if not 0 <= at <= 1:
         raise ConfigError(f"--at {at}", expected="a share of the budget", remedy="give --at a number from 0 to 1")
     if not (folder / "dataset.json").is_file():
-        raise DataError(f"no prepared data in {folder}", remedy="run `ganline run`, or `dvc repro --pull prepare`")
+        raise DataError(
+            f"no prepared data in {folder}",
+            remedy="run `ganline run` first; a preset's data are in its workspace: cd .ganline/ws/NAME",
+        )
     prepared = Prepared(folder)
     image = ImageSpec(resolution=prepared.resolution, channels=prepared.channels)  # type: ignore[arg-type]
     labels = prepared.labels if config.model.class_conditional else ()

@@ -16,10 +16,17 @@ LogitLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Adversarial:
-    """`d_loss(real, fake)` and `g_loss(real, fake)`."""
+    """`d_loss(real, fake)` and `g_loss(real, fake)`; whether they tie logits to 0, the border of real and fake."""
 
     d_loss: LogitLoss
     g_loss: LogitLoss
+    has_level: bool = True
+
+    def accuracy(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
+        """Share of D's right answers, a scalar: logits on their side of 0 or, without a level, reals above their fakes."""
+        if not self.has_level:
+            return (real > fake).float().mean()
+        return ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
 
 
 def non_saturating_d(real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
@@ -76,7 +83,7 @@ ADVERSARIAL: Mapping[str, Adversarial] = {
     "minimax": Adversarial(non_saturating_d, minimax_g),
     "non_saturating": Adversarial(non_saturating_d, non_saturating_g),
     "least_squares": Adversarial(least_squares_d, least_squares_g),
-    "wasserstein": Adversarial(wasserstein_d, raise_fake_g),
+    "wasserstein": Adversarial(wasserstein_d, raise_fake_g, has_level=False),
     "hinge": Adversarial(hinge_d, raise_fake_g),
-    "relativistic": Adversarial(relativistic_d, relativistic_g),
+    "relativistic": Adversarial(relativistic_d, relativistic_g, has_level=False),
 }

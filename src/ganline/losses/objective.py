@@ -167,7 +167,7 @@ def d_phase(config: ObjectiveConfig) -> PhaseLoss:
     shares the step's forward pass and update instead of having its own, which saves both. R1 and R2 are taken of the
     images before augmentation, as in StyleGAN2-ADA and R3GAN.
     """
-    d_loss = ADVERSARIAL[config.adversarial].d_loss
+    adversarial = ADVERSARIAL[config.adversarial]
     gammas = {"r1": config.r1_gamma, "r2": config.r2_gamma}
 
     def loss(G: Generator, D: Discriminator, batch: Batch):
@@ -177,9 +177,9 @@ def d_phase(config: ObjectiveConfig) -> PhaseLoss:
         logits, passes = judged(D, batch, [batch.real.detach(), fake], penalised=penalised)
         real, fake_logits = logits.chunk(2)
         batch.real_logits = real.detach()
-        value = d_loss(real, fake_logits)
+        value = adversarial.d_loss(real, fake_logits)
         stats = {"loss_D": value, "logits_real": real.mean(), "logits_fake": fake_logits.mean()}
-        stats["accuracy_D"] = ((real > 0).float().mean() + (fake_logits < 0).float().mean()) / 2
+        stats["accuracy_D"] = adversarial.accuracy(real, fake_logits)
         if config.drift:
             value = value + config.drift * real.square().mean()
         if any(penalised):

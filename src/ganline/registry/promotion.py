@@ -16,7 +16,7 @@ Comparison = Literal["<=", ">="]
 
 
 class FloorsConfig(BaseModel):
-    """Bounds that a version must keep to get an alias. None leaves a rule out; at least one rule is needed."""
+    """Bounds that a version must keep to get an alias. null leaves a rule out; at least one rule is needed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     fd_max: float | None = Field(default=None, gt=0.0, description="largest Fréchet distance (mean over seeds)")

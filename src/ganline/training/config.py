@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ganline.augment import AdaConfig, AugmentConfig
 from ganline.devices import Precision
+from ganline.losses.adversarial import ADVERSARIAL
 from ganline.losses.objective import ObjectiveConfig
 from ganline.models import ModelConfig
 from ganline.schedules import Value
@@ -131,7 +132,7 @@ class TrainConfig(BaseModel):
                 )
             if self.batch % 2:
                 raise ValueError(f"batch is {self.batch}; path length is taken of every second image: make it even")
-        if isinstance(self.augment.p, AdaConfig) and self.objective.adversarial in ("relativistic", "wasserstein"):
+        if isinstance(self.augment.p, AdaConfig) and not ADVERSARIAL[self.objective.adversarial].has_level:
             raise ValueError(
                 f"augment.p adapts to the signs of D's logits, which mean nothing under {self.objective.adversarial}: "
                 "give a number or a schedule"

@@ -124,6 +124,19 @@ def test_copies_leaks_errors_and_constants_are_rows(split_folder: DataConfig, tm
     assert profile["all"]["errors"] == 1 and profile["splits"]["test"]["rows"] == 3
 
 
+def test_a_folder_of_which_nothing_can_be_decoded_is_rows_of_errors(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    for number in range(3):
+        (tmp_path / "source" / f"{number}.png").write_text("no picture")
+    config = DataConfig(source=ImageFolder(path=tmp_path / "source"))
+    fetch(config, tmp_path / "data")
+    rows, profile = build_manifest(config, CONFIG, tmp_path / "data")
+    assert rows["error"].notna().all() and (rows["split"] == "train").all()
+    assert profile["all"]["errors"] == 3
+    write_manifest(rows, tmp_path / "manifest.parquet")
+    assert len(read_manifest(tmp_path / "manifest.parquet")) == 3
+
+
 def test_equal_images_share_a_split_where_it_is_drawn(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     for number in range(30):

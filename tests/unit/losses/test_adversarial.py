@@ -141,3 +141,9 @@ def test_g_learns_through_the_fakes_that_d_saw() -> None:
 
 def test_n_critic_repeats_d() -> None:
     assert [phase.repeat for phase in ObjectiveConfig(n_critic=5).phases()] == [5, 1]
+
+
+@pytest.mark.parametrize(("name", "share"), [("hinge", 0.375), ("relativistic", 0.75), ("wasserstein", 0.75)])
+def test_accuracy_is_read_from_signs_or_where_logits_have_no_level_from_pairs(name, share) -> None:
+    real, fake = torch.tensor([2.0, 3.0, 4.0, -2.0]), torch.tensor([1.0, 2.0, 3.0, 3.0])
+    assert ADVERSARIAL[name].accuracy(real, fake).item() == share
