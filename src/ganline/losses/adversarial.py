@@ -23,7 +23,7 @@ class Adversarial:
     has_level: bool = True
 
     def accuracy(self, real: torch.Tensor, fake: torch.Tensor) -> torch.Tensor:
-        """Share of D's right answers, a scalar: logits on their side of 0 or, without a level, reals above their fakes."""
+        """Share of D's right answers, a scalar: logits on their side of 0; without a level, reals above their fakes."""
         if not self.has_level:
             return (real > fake).float().mean()
         return ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
