@@ -12,10 +12,10 @@ class-conditional.
 
 All are measured at 32 px, the other projects' resolution (torchvision's bilinear resize brings real and our 28 px
 images there), on the test split, N = 10,000, by an extractor of another design than any that tuning has used (a
-pre-activation ResNet, trained here). Colour fakes become grey as the mean of their channels. Where a project draws its
-samples in two ways, both are measured, and the better counts. --n-slow takes fewer fakes of mimicry and
-lightweight-gan, which need minutes for 10,000 on a CPU; a row says its n. Prints a line a seed and project; writes JSON, in which
-rows of other seeds stay.
+pre-activation ResNet, trained here). Colour fakes become grey as the mean of their channels. Where a project draws
+its samples in two ways, both are measured, and the better counts. --n-slow takes fewer fakes of mimicry and
+lightweight-gan, which need minutes for 10,000 on a CPU; a row says its n. Prints a line a seed and project; writes
+JSON, in which rows of other seeds stay.
 """
 
 from __future__ import annotations
