@@ -1,4 +1,4 @@
-"""The line as a Prefect flow: fetch, verify, every stage of dvc.yaml, register.
+"""The line as a Prefect flow: fetch, verify, every stage of dvc.yaml, register, promote.
 
 The stages come from the DAG: there is no second list of them. Each is a task that runs `dvc repro --single-item STAGE`
 as a child process (a crash stays there, device memory is freed), streams its log here, and ends in a state named
@@ -20,6 +20,7 @@ from ganline.config import load_config
 from ganline.environment import set_defaults
 from ganline.errors import GanlineError
 from ganline.integrations import dvc_repo
+from ganline.promoting import Outcome
 
 set_defaults()
 
@@ -44,14 +45,18 @@ def run_stage(root: Path, stage: str) -> State:
 
 @task(cache_policy=NO_CACHE, task_run_name="{name}")
 def run_effect(name: str, effect: Callable[[], object]) -> State:
-    """One step outside the DAG. An error that a user can mend is a message, not a traceback."""
+    """One step outside the DAG. An error that a user can mend is a message, not a traceback.
+
+    What the gate decided is the state's name: a refusal is a result, and no failure of the flow.
+    """
     try:
         with told_to(get_run_logger()):
             result = effect()
     except GanlineError as error:
         get_run_logger().error("%s", error)
         return Failed(message=f"{name} failed: the line above says why")
-    return Completed(message=f"{name}: {result}" if result else name)
+    how = result.action if isinstance(result, Outcome) else None
+    return Completed(message=f"{name}: {result}" if result else name, name=how)
 
 
 @contextmanager
@@ -104,7 +109,7 @@ def following(root: Path, logger: logging.Logger | logging.LoggerAdapter) -> Ite
 
 @flow(name="pipeline", flow_run_name="{root.name}", validate_parameters=False)
 def pipeline(root: Path, accept: bool = False) -> State:
-    """From the configured source to a registered model, in one workspace. Stops at the first step that fails."""
+    """From the configured source to a decided model, in one workspace. Stops at the first step that fails."""
     state = run_effect("fetch", lambda: effects.fetch(root, accept=accept), return_state=True)
     if state.is_completed():
         state = run_effect("verify", lambda: effects.verify(root), return_state=True)
@@ -114,6 +119,8 @@ def pipeline(root: Path, accept: bool = False) -> State:
             break
     if state.is_completed():
         state = run_effect("register", lambda: effects.register(root), return_state=True)
+    if state.is_completed():
+        state = run_effect("promote", lambda: effects.promote(root), return_state=True)
     return state if state.is_completed() else Failed(message=state.message)
 
 

@@ -1,4 +1,4 @@
-"""The scheduled line: the newest data, isolated from the checkout, through to the registry.
+"""The scheduled line: the newest data, isolated from the checkout, through to the registry and its gate.
 
 Deployed as `refresh/nightly` by prefect.yaml. It runs in a workspace under .ganline/ws, so a schedule never meets the
 files somebody is editing; equal results come from the shared DVC cache.

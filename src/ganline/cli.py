@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -25,7 +26,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 INTERRUPTED = 130
-STAGE_NAMES = ("manifest", "validate", "prepare", "extractor", "reference", "train", "evaluate", "export")
+STAGE_NAMES = (
+    *("manifest", "validate", "prepare", "extractor", "judge", "reference"),
+    *("train", "evaluate", "usefulness", "report", "export"),
+)
 
 
 @app.callback()
@@ -134,7 +138,7 @@ def verify() -> None:
 
 @app.command(rich_help_panel="The line")
 def register() -> None:
-    """Register artifacts/model in MLflow, once: the step after a plain `dvc repro`."""
+    """Register artifacts/model in MLflow, once: after a plain `dvc repro`, and before `ganline promote`."""
     from ganline import effects
     from ganline.workspace import checkout
 
@@ -163,6 +167,49 @@ def run(
         )
     base = checkout()
     line.run(base, line.choose(base, preset=preset, data=data, resolution=res, name=name), accept=accept)
+
+
+@app.command(rich_help_panel="The line")
+def promote(
+    name: Annotated[str | None, typer.Argument(help="A registered model; by default register.name.")] = None,
+    version: Annotated[int | None, typer.Option(help="Another version than the challenger.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Promote whatever the verdict; needs --reason.")] = False,
+    reason: Annotated[str, typer.Option(help="Why; the ledger keeps it.")] = "",
+) -> None:
+    """Score challenger and champion again, decide who is champion, and write it down. Exit code 1 if refused."""
+    from ganline import promoting
+    from ganline.workspace import checkout
+
+    outcome = promoting.promote(checkout(), name, version=version, force=force, reason=reason)
+    print(outcome.report())
+    if outcome.refused:
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel="Models")
+def rollback(
+    name: Annotated[str, typer.Argument(help="A registered model.")],
+    to: Annotated[int | None, typer.Option(help="An earlier champion; by default the one before.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; the ledger keeps it.")] = "",
+) -> None:
+    """Bring an earlier champion back."""
+    from ganline import promoting
+
+    print(promoting.rollback(name, to=to, reason=reason))
+
+
+@app.command(rich_help_panel="Models")
+def history(
+    name: Annotated[str, typer.Argument(help="A registered model.")],
+    as_json: Annotated[bool, typer.Option("--json", help="All that the ledger holds, as JSON.")] = False,
+) -> None:
+    """Who was champion, since when, by whom and why. Exit code 1 if a line of the ledger was changed or is missing."""
+    from ganline import promoting
+
+    found = promoting.history(name)
+    print(json.dumps(found.plain(), indent=2, ensure_ascii=False) if as_json else found)
+    if found.problems:
+        raise typer.Exit(1)
 
 
 @app.command(rich_help_panel="Models")
@@ -208,7 +255,7 @@ def profile(
     from ganline.config import load_config
     from ganline.devices import make_exact, pick
     from ganline.integrations.profiler import profile_training, render
-    from ganline.stages import PREPARE
+    from ganline.stages.places import PREPARE
     from ganline.workspace import checkout
 
     root = checkout().root

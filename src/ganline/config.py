@@ -17,8 +17,9 @@ from ganline.augment import AdaConfig
 from ganline.data.config import DataConfig, ManifestConfig, PrepareConfig, ValidateConfig
 from ganline.errors import ConfigError
 from ganline.evaluation.config import EvaluateConfig, ExtractorConfig, ReferenceConfig
+from ganline.evaluation.usefulness import UsefulnessConfig
 from ganline.models.layers import stem_resolution
-from ganline.registry.promotion import FloorsConfig
+from ganline.registry.promotion import PromotionConfig
 from ganline.schedules import Schedule
 from ganline.training.config import TrainConfig
 
@@ -43,12 +44,11 @@ MOST_SHOWN = 60
 
 
 class RegisterConfig(BaseModel):
-    """Name in the model registry, and the absolute floors that the first champion must pass."""
+    """Where the model goes in the model registry."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """The model's name in the registry."""
-    floors: FloorsConfig = FloorsConfig()
 
 
 class TrackingConfig(BaseModel):
@@ -68,17 +68,24 @@ class Config(BaseModel):
     validate_: ValidateConfig = Field(alias="validate")
     prepare: PrepareConfig
     extractor: ExtractorConfig
+    judge: ExtractorConfig
     reference: ReferenceConfig
     train: TrainConfig
     evaluate: EvaluateConfig
+    usefulness: UsefulnessConfig = UsefulnessConfig()
     register_: RegisterConfig = Field(alias="register")
+    promotion: PromotionConfig = PromotionConfig()
     tracking: TrackingConfig = TrackingConfig()
 
     @model_validator(mode="after")
     def seeds_of_tuning_and_measuring_differ(self) -> Config:
-        """The seed whose samples are watched while training must not be one that is measured."""
+        """Seeds that were looked at (while training, in reports) must not be those that decide."""
         if self.train.seed in self.evaluate.seeds:
             raise ValueError(f"evaluate.seeds holds train.seed ({self.train.seed}): measure with other seeds")
+        if shared := {self.train.seed, *self.evaluate.seeds} & set(self.promotion.seeds):
+            raise ValueError(
+                f"promotion.seeds holds {min(shared)}, as train.seed or evaluate.seeds: decide with others"
+            )
         return self
 
 
@@ -92,10 +99,7 @@ def merge(base: Any, overlay: Any) -> Any:
     """Overlay wins. Mappings merge key by key, except variants: a mapping with another `name` replaces the base's."""
     if not isinstance(base, dict) or not isinstance(overlay, dict):
         return overlay
-    if (
-        overlay.get("name", base.get("name")) != base.get("name")
-        and not RegisterConfig.model_fields.keys() >= base.keys()
-    ):
+    if overlay.get("name", base.get("name")) != base.get("name"):
         return overlay
     return base | {key: merge(base.get(key), value) for key, value in overlay.items()}
 

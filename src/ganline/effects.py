@@ -1,6 +1,7 @@
-"""What the line does outside the DAG: get data and pin it, verify it, register the result. Idempotent, each of them.
+"""What the line does outside the DAG: get data and pin it, verify it, register the result, decide who is champion.
 
-DVC would restore such a step from its run cache without doing it; so the CLI and the flow call these functions.
+Each is idempotent. DVC would restore such a step from its run cache without doing it; so the CLI and the flow call
+these functions.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ganline.files import read_json, sha256_file, write_bytes, write_json
 from ganline.home import home
 from ganline.integrations import dvc_repo
 from ganline.lineage import collect, patch, train_recipe
-from ganline.stages import (
+from ganline.stages.places import (
     DATA,
     EXTRACTOR,
     MANIFEST,
@@ -29,11 +30,12 @@ from ganline.stages import (
     SAMPLES,
     TRAIN,
     VALIDATE,
-    work_folder,
 )
+from ganline.stages.training import work_folder
 
 if TYPE_CHECKING:
     from ganline.integrations.mlflow_registry import Registration
+    from ganline.promoting import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +187,7 @@ def register(root: Path) -> Registration:
     return register_bundle(
         root / MODEL,
         name=config.register_.name,
-        floors=config.register_.floors,
+        floors=config.promotion.floors,
         metrics=metrics,
         lineage=collect(config, root, training.machine, exact=training.exact),
         replay_files={name: root / name for name in REPLAY_FILES} | {"changes.patch": patch(root).encode()},
@@ -193,25 +195,42 @@ def register(root: Path) -> Registration:
     )
 
 
+def promote(root: Path) -> Outcome:
+    """Put the registered bundle to the gate, if it waits for that. A refusal is an outcome, not an error.
+
+    Run again, it changes nothing: one question is measured once. Raises RegistryError, GateError.
+    """
+    from ganline.promoting import promote_own
+
+    outcome = promote_own(root)
+    for line in outcome.report().splitlines():
+        log.info("%s", line)
+    return outcome
+
+
 @dataclass(frozen=True)
 class Standing:
-    """A registered bundle as a second `make run` finds it."""
+    """A registered bundle as a second `make run` finds it; `told` is what was last said of it."""
 
     name: str
     version: int
     alias: str | None
+    told: str
 
 
 def standing(root: Path) -> Standing | None:
-    """The registered version of the workspace's bundle if nothing at all is left to do, else None. Fast, no server."""
+    """The decided version of the workspace's bundle if nothing at all is left to do, else None. Fast, no server."""
     from ganline.integrations.mlflow_registry import JUDGED_TAG, alias_of, judgement
     from ganline.integrations.mlflow_versions import find_version
+    from ganline.promoting import is_decided, standing_of
 
     bundle, config = root / MODEL / "model.json", load_config(root)
     if not bundle.is_file() or not dvc_repo.is_current(root):
         return None
     version = find_version(config.register_.name, sha256_file(bundle))
-    judged = judgement(read_json(root / METRICS), config.register_.floors)
+    judged = judgement(read_json(root / METRICS), config.promotion.floors)
     if version is None or version.tags.get(JUDGED_TAG) != judged:
         return None
-    return Standing(version.name, version.version, alias_of(version))
+    if not is_decided(root, config, version):
+        return None
+    return Standing(version.name, version.version, alias_of(version), standing_of(version))

@@ -15,7 +15,7 @@ from ganline.config import load_config
 from ganline.errors import ConfigError, GanlineError, GateError, WorkspaceError
 from ganline.files import read_json
 from ganline.registry.card import metric_rows
-from ganline.stages import CURVES, EVOLUTION, METRICS, MODEL, NEIGHBOURS, SAMPLES, TRAIN, VALIDATE
+from ganline.stages.places import CURVES, EVOLUTION, METRICS, MODEL, NEIGHBOURS, SAMPLES, TRAIN, VALIDATE
 from ganline.workspace import Workspace, folder_overlay, hold, isolate, preset_overlay
 
 log = logging.getLogger(__name__)
@@ -90,14 +90,14 @@ def tell(workspace: Workspace, standing: effects.Standing) -> None:
     root = workspace.root
     metrics, config = read_json(root / METRICS), load_config(root)
     name = f"models:/{standing.name}" + (f"@{standing.alias}" if standing.alias else f"/{standing.version}")
-    print(f"\n{standing.name} version {standing.version}, alias {standing.alias or 'none (below its floors)'}")
+    print(f"\n{standing.name} version {standing.version}, alias {standing.alias or 'none'}; {standing.told}")
     for metric, value in metric_rows(metrics):
         print(f"  {metric}: {value}")
     print(f"\n  samples     {root / SAMPLES}")
     print(f"  neighbours  {root / NEIGHBOURS}")
     print(f"  training    {root / TRAIN / CURVES}, {EVOLUTION}")
     print(f"  data        {root / VALIDATE / 'report.html'}")
-    print("\n  registry    make ui")
+    print(f"\n  registry    make ui; .venv/bin/ganline history {standing.name}")
     labels = config.train.model.class_conditional
     print(f"  more        .venv/bin/ganline generate --model {name} --n 64 --seed 0 -o grid.png")
     if labels:

@@ -19,7 +19,9 @@ TINY = {
     "manifest": {"validation_share": 0.1, "test_share": 0.2},
     "validate": {"suite": "digits"},
     "extractor": {"width": 8, "feature_dim": 16, "epochs": 1, "min_accuracy": 0.3},
+    "judge": {"width": 8, "feature_dim": 16, "epochs": 1, "min_accuracy": 0.2},
     "reference": {"n": 200},
+    "usefulness": {"steps": 10, "width": 4, "batch": 16},
     "train": {
         "total_kimg": 0.64,
         "batch": 16,
@@ -29,9 +31,13 @@ TINY = {
         "checkpoint_seconds": 0.0,
         "watch": {"after_share": 1.0},  # nothing is learned in 40 steps
     },
-    "register": {"name": "tiny", "floors": {"coverage_min": 0.05, "fd_ratio_max": None}},
+    "register": {"name": "tiny"},
+    "promotion": {"floors": {"class_coverage_min": 0.05, "fd_ratio_max": None}},
 }
-STAGES = ["manifest", "validate", "prepare", "extractor", "reference", "train", "evaluate", "export"]
+STAGES = [
+    *("manifest", "validate", "prepare", "extractor", "judge", "reference"),
+    *("train", "evaluate", "usefulness", "report", "export"),
+]
 
 
 @dataclass(frozen=True)

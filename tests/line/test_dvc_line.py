@@ -65,9 +65,12 @@ def test_changing_evaluation_does_not_retrain(project) -> None:
 
 
 def test_register_is_idempotent_and_the_model_paints(project, tmp_path) -> None:
-    first = project.must("ganline", "register")
-    assert "tiny version 1, alias champion" in first
+    assert "tiny version 1, alias challenger" in project.must("ganline", "register")
+    assert "tiny version 1, alias challenger" in project.must("ganline", "register")
+    assert "tiny version 1, alias champion; the first champion" in project.must("ganline", "promote")
+    assert "tiny version 1, alias champion; it is champion already" in project.must("ganline", "promote", "tiny")
     assert "tiny version 1, alias champion" in project.must("ganline", "register")
+    assert "the chain of lines is whole" in project.must("ganline", "history", "tiny")
     uri = f"sqlite:///{project.root}/.ganline/mlflow/mlflow.db"
     assert MlflowClient(uri, uri).get_model_version("tiny", "1").tags["ganline.exact"] == "true"
     grid = tmp_path / "grid.png"
@@ -79,12 +82,14 @@ def test_register_is_idempotent_and_the_model_paints(project, tmp_path) -> None:
 def test_a_wiped_registry_is_made_again_without_retraining(project) -> None:
     project.must("ganline", "register")
     shutil.rmtree(project.root / ".ganline" / "mlflow")
-    assert "tiny version 1, alias champion" in project.must("ganline", "register")
+    assert "tiny version 1, alias challenger" in project.must("ganline", "register")
+    assert "tiny version 1, alias champion" in project.must("ganline", "promote", "tiny")
     assert project.stages_run(project.must("dvc", "repro")) == []
 
 
 def test_fine_tuning_starts_from_a_registered_model_that_fetch_pins_by_hash(project) -> None:
     project.must("ganline", "register")
+    project.must("ganline", "promote")
     params, outs = project.root / "params.yaml", project.outs()
     before = params.read_text()
     bundle = hashlib.sha256(outs["model/model.json"]).hexdigest()

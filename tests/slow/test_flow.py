@@ -94,7 +94,8 @@ extractor: {task: auto, min_accuracy: 0.0, width: 8, feature_dim: 8, epochs: 1}
 reference: {n: 16}
 prepare: {resolution: 16, channels: 3}
 validate: {suite: folder}
-register: {name: pictures, floors: {coverage_min: null, fd_ratio_max: 1000000}}
+register: {name: pictures}
+promotion: {floors: {class_coverage_min: null, fd_ratio_max: 1000000}}
 """
 
 

@@ -29,14 +29,20 @@ from ganline.registry.promotion import FloorsConfig
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebooks" / "generate.ipynb"
-METRICS = {"class_coverage": {"name": "class_coverage_cnn_shapes@1a2b3c4d", "value": 1.0}}
+METRICS = {
+    "class_coverage": {"name": "class_coverage_cnn_shapes@1a2b3c4d", "value": 1.0},
+    "copied_share": {"name": "copied_share_cnn_shapes@1a2b3c4d_n64", "value": 0.0, "floor": 0.0},
+}
 ENTER = """
 import sys
 from pathlib import Path
 from ganline.integrations.mlflow_registry import Lineage, register
 from ganline.registry.promotion import FloorsConfig
 
-metrics = {"class_coverage": {"name": "class_coverage_cnn_shapes@1a2b3c4d", "value": 1.0}}
+metrics = {
+    "class_coverage": {"name": "class_coverage_cnn_shapes@1a2b3c4d", "value": 1.0},
+    "copied_share": {"name": "copied_share_cnn_shapes@1a2b3c4d_n64", "value": 0.0, "floor": 0.0},
+}
 done = register(Path(sys.argv[1]), name="shapes", floors=FloorsConfig(), metrics=metrics,
                 lineage=Lineage("r", "m", "shapes"), replay_files={})
 print(done.version, done.alias, done.created)
@@ -122,10 +128,10 @@ def server(*arguments: str, log: Path, check: str) -> Iterator[str]:
                 process.wait(20)
 
 
-def test_a_served_champion_answers_with_the_images_that_python_gets(home, make_bundle, tmp_path):
+def test_a_served_model_answers_with_the_images_that_python_gets(home, make_bundle, tmp_path):
     enter(make_bundle())
-    generator = ganline.load("models:/shapes@champion")
-    serve = ("models", "serve", "-m", "models:/shapes@champion", "--env-manager", "local")
+    generator = ganline.load("models:/shapes@challenger")
+    serve = ("models", "serve", "-m", "models:/shapes@challenger", "--env-manager", "local")
     with server(*serve, log=tmp_path / "serve.log", check="/ping") as url:
         request = {
             "dataframe_split": {"columns": ["label"], "data": [["square"], [None]]},
@@ -175,15 +181,15 @@ def test_a_real_server_registers_and_serves_bundles_like_the_embedded_store(home
         monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
         monkeypatch.setenv("GANLINE_HOME", str(tmp_path / "elsewhere"))
         first, second = enter(folder), enter(folder)
-        assert (first.version, first.alias, first.created) == (1, "champion", True)
-        assert (second.version, second.alias, second.created) == (1, "champion", False)
-        images = ganline.load("models:/shapes@champion").sample(3)
+        assert (first.version, first.alias, first.created) == (1, "challenger", True)
+        assert (second.version, second.alias, second.created) == (1, "challenger", False)
+        images = ganline.load("models:/shapes@challenger").sample(3)
         assert np.array_equal(images, ganline.load(str(folder)).sample(3))
         assert (tmp_path / "server-artifacts").is_dir()
     from ganline.errors import RegistryError
 
     with pytest.raises(RegistryError, match="does not answer"):
-        ganline.load("models:/shapes@champion")
+        ganline.load("models:/shapes@challenger")
 
 
 def test_the_model_needs_no_checkout(home, make_bundle, tmp_path):
@@ -205,16 +211,16 @@ def test_two_processes_that_register_the_same_bundle_on_a_new_store_make_one_ver
         for _ in range(3)
     ]
     answers = sorted(racer.communicate(timeout=300)[0].split() for racer in racers)
-    assert answers == [["1", "champion", "False"], ["1", "champion", "False"], ["1", "champion", "True"]]
+    assert answers == [["1", "challenger", "False"], ["1", "challenger", "False"], ["1", "challenger", "True"]]
     assert len(versions("shapes")) == 1
 
 
-def test_the_notebook_runs_on_the_registered_champion(home, make_bundle, tmp_path, monkeypatch):
+def test_the_notebook_runs_on_a_registered_model(home, make_bundle, tmp_path, monkeypatch):
     import nbformat
     from nbclient import NotebookClient
 
     enter(make_bundle())
-    monkeypatch.setenv("GANLINE_NOTEBOOK_MODEL", "models:/shapes@champion")
+    monkeypatch.setenv("GANLINE_NOTEBOOK_MODEL", "models:/shapes@challenger")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(notebook, timeout=180, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    assert "models:/shapes@champion: 8 x 8 images" in json.dumps(notebook.cells)
+    assert "models:/shapes@challenger: 8 x 8 images" in json.dumps(notebook.cells)

@@ -40,11 +40,14 @@ MISTAKES = [
     ({"train": {"batch": 2.5}}, "train.batch: found 2.5; should be a valid integer"),
     ({"train": None}, "train: found nothing; should be a mapping"),
     ({"train": {3: 4}}, "train[3]: found 3; keys should be strings"),
-    ({"evaluate": {"seeds": [1, 2]}}, "evaluate.seeds: found [1, 2]; list should have at least 3 items"),
+    ({"evaluate": {"seeds": [1, 2]}}, "evaluate.seeds: found [1, 2]; list should have at least 10 items"),
     ({"register": {"name": "a b"}}, "register.name: found 'a b'; string should match pattern …"),
     ({"train": {"init_from": {}}}, "train.init_from.model is missing"),
     # Validators of our own speak for themselves.
-    ({"evaluate": {"seeds": [0, 1, 2]}}, "evaluate.seeds holds train.seed (0): measure with other seeds"),
+    ({"evaluate": {"seeds": list(range(10))}}, "evaluate.seeds holds train.seed (0): measure with other seeds"),
+    ({"promotion": {"seeds": list(range(9, 19))}}, "promotion.seeds holds 9, as train.seed or evaluate.seeds: …"),
+    ({"promotion": {"seeds": [20] * 10}}, "promotion.seeds: a seed stands there twice: …"),
+    ({"promotion": {"floors": {"coverage": 1}}}, "promotion.floors: unknown key coverage (did you mean coverage_min?…"),
     ({"train": {"objective": {"r1_gamma": -1}}}, "train.objective: r1_gamma goes down to -1.0; …"),
     # One of a few words.
     ({"train": {"watch": {"action": "go"}}}, "train.watch.action: 'go' is not valid; one of: stop, rollback"),
@@ -133,11 +136,12 @@ def test_two_mistakes_are_two_lines() -> None:
 
 
 def test_an_overlay_merges_key_by_key_but_replaces_variants() -> None:
-    base = {"model": {"name": "a", "width": 3}, "batch": 4, "register": {"name": "x", "floors": {"fd_max": 1}}}
+    base = {"model": {"name": "a", "width": 3}, "batch": 4, "register": {"name": "x"}, "promotion": {"n": 9}}
     assert merge(base, {"batch": 8})["model"] == {"name": "a", "width": 3}
     assert merge(base, {"model": {"width": 5}})["model"] == {"name": "a", "width": 5}
     assert merge(base, {"model": {"name": "b"}})["model"] == {"name": "b"}
-    assert merge(base, {"register": {"name": "y"}})["register"] == {"name": "y", "floors": {"fd_max": 1}}
+    assert merge(base, {"register": {"name": "y"}})["register"] == {"name": "y"}
+    assert merge(base, {"promotion": {"min_improvement": 0.1}})["promotion"] == {"n": 9, "min_improvement": 0.1}
 
 
 def test_a_missing_or_broken_file_is_a_clear_error(tmp_path) -> None:

@@ -26,6 +26,8 @@ LAYERS = [
     {"config"},
     {"lineage"},
     {"stages", "workspace"},
+    {"scoring", "weighing"},
+    {"promoting"},
     {"effects"},
     {"line"},
     {"cli", "__main__"},
@@ -77,7 +79,7 @@ class Refuse:
         if name.split(".")[0] in {"prefect", "mlflow", "dvc", "great_expectations"}:
             raise ImportError(f"{name} is not to be had")
 sys.meta_path.insert(0, Refuse())
-import ganline.training.loop, ganline.evaluation.report, ganline.serving.generate, ganline.registry.bundle
+import ganline.training.loop, ganline.evaluation.panel, ganline.serving.generate, ganline.registry.bundle
 import ganline.data.manifest, ganline.data.prepare, ganline.data.fetching, ganline.api
 print("core ok")
 """

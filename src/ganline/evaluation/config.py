@@ -1,14 +1,14 @@
-"""The `extractor`, `reference` and `evaluate` sections of params.yaml."""
+"""The `extractor`, `judge`, `reference` and `evaluate` sections of params.yaml."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class ExtractorConfig(BaseModel):
-    """A frozen network trained on the real training split, whose features carry the Fréchet distance.
+    """A frozen network trained on the real training split, whose features figures are taken from.
 
     `classifier` learns the data set's labels, `rotation` which of four right angles an image was turned by
     (Gidaris et al. 2018, arXiv 1803.07728): for images without labels. `auto` is classifier where there are labels.
@@ -20,6 +20,8 @@ class ExtractorConfig(BaseModel):
     """What it learns."""
     width: int = Field(default=32, ge=4)
     """Channels of its first layer."""
+    kernel: Literal[3, 5] = 3
+    """Side of its convolutions."""
     feature_dim: int = Field(default=128, ge=8)
     """Length of the features."""
     epochs: float = Field(default=3.0, gt=0.0)
@@ -34,34 +36,57 @@ class ExtractorConfig(BaseModel):
     """Least accuracy on the validation split: a blind network must not judge."""
 
 
+class PretrainedConfig(BaseModel):
+    """A network with published weights that lie on this machine; nothing is downloaded."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: Literal[
+        "inception2015",
+        "dinov2-vits14",
+        "dinov2-vitb14",
+        "dinov2-vitl14",
+        "clip-vit-b-32",
+        "clip-vit-b-16",
+        "clip-vit-l-14",
+        "clip-vit-l-14-336px",
+    ]
+    """Which network it is."""
+    weights: str
+    """Path of the file: a state dict of tensors, as published (.pth) or as .safetensors."""
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    """Its checksum."""
+
+
 class ReferenceConfig(BaseModel):
-    """Real statistics: `n` images of the split, drawn in a fixed random order."""
+    """What generators are compared with: `n` images of the split, drawn in a fixed random order."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     split: Literal["test", "val"] = "test"
     """What generators are compared with. `val` is for tuning."""
     n: int = Field(default=10_000, ge=16)
     """Images on each side of a distance; all of the split if it holds fewer."""
-
-
-class InceptionConfig(BaseModel):
-    """Weights of Inception-2015 as published with torch-fidelity; nothing is downloaded."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    weights: str
-    """Path of the file."""
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    """Its checksum."""
+    pretrained: tuple[PretrainedConfig, ...] = ()
+    """Published networks that distances are told with as well."""
 
 
 class EvaluateConfig(BaseModel):
     """How the trained generator is measured."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    seeds: tuple[int, ...] = Field(default=(1, 2, 3), min_length=3)
-    """Seeds of the latents; figures are mean and spread over them."""
+    seeds: tuple[int, ...] = Field(default=tuple(range(1, 11)), min_length=10)
+    """Seeds of the latents, at least ten; figures are mean and 95 % interval over them."""
+    n: int | None = Field(default=None, ge=16)
+    """Images of each seed; null: as many as the reference. A slow generator may take fewer: the names say so."""
+    memorisation_n: int = Field(default=2000, ge=2)
+    """Images of each seed that are compared with every training image."""
     neighbours: int = Field(default=12, ge=1)
     """Samples that are shown beside the nearest training images."""
     modes_n: int | None = Field(default=None, ge=1)
     """How many images of each seed the modes are counted in; null leaves the count out. Papers take 26,000."""
-    inception: InceptionConfig | None = None
+
+    @field_validator("seeds")
+    @classmethod
+    def seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("seeds holds a seed twice: its images would count twice")
+        return seeds

@@ -16,72 +16,74 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 
-from ganline.data.loader import Split
 from ganline.errors import GateError
-from ganline.evaluation.extractor import Extractor
-from ganline.evaluation.measure import count_name, random_rows, spread
+from ganline.evaluation.classes import divergence
+from ganline.evaluation.features import random_rows
+from ganline.evaluation.names import count_name
+from ganline.evaluation.uncertainty import spread
 
 
-def num_covered(seen: np.ndarray) -> int:
+def num_covered(seen: torch.Tensor) -> int:
     """How many different classes occur in int64 [N]."""
-    return len(np.unique(seen))
-
-
-def divergence(p: np.ndarray, q: np.ndarray) -> float:
-    """KL(p || q) = sum p ln(p / q) of two histograms [K] (counts or shares), in nats; infinite where q lacks a class.
-
-    With equal shares as q it is ln K minus the entropy of p.
-    """
-    p, q = np.asarray(p, dtype=np.float64), np.asarray(q, dtype=np.float64)
-    p, q = p / p.sum(), q / q.sum()
-    there = p > 0
-    with np.errstate(divide="ignore"):
-        return float(max((p[there] * np.log(p[there] / q[there])).sum(), 0.0))
+    return len(seen.unique())
 
 
 def mode_records(
-    seen: Mapping[int, np.ndarray], *, train_labels: np.ndarray, extract: Extractor, real: Split, num_modes: int
+    seen: Mapping[int, torch.Tensor],
+    *,
+    train_histogram: torch.Tensor,
+    real_seen: torch.Tensor,
+    real_labels: torch.Tensor,
+    extractor: str,
+    split: str,
 ) -> dict[str, Any]:
     """Records `modes` and `modes_kl`: mean and spread over seeds, each seed's value, and what real images score.
 
-    `seen` holds the classes of one seed's samples, int64 [N], N the same for every seed. The floor is that of as many
-    real images, or of all where there are fewer (`floor_n`). Raises GateError where training lacks a class.
+    `seen` holds the classes of one seed's samples, int64 [N], N the same for every seed; `train_histogram` [K] counts
+    the training labels. The floor is that of N of the split's real images (`real_seen`, int64 [M]), or of all where
+    there are fewer (`floor_n`). Raises GateError where training lacks a class.
     """
-    n = len(next(iter(seen.values())))
-    reference, uniform = np.bincount(train_labels, minlength=num_modes), np.ones(num_modes)
-    if not reference.all():
+    n, num_modes = len(next(iter(seen.values()))), len(train_histogram)
+    if not train_histogram.all():
         raise GateError(
-            f"{(reference == 0).sum()} of {num_modes} classes have no training image: the divergence has no value",
+            f"{int((train_histogram == 0).sum())} of {num_modes} classes have no training image: "
+            "the divergence has no value",
             expected="every class among the training labels",
             remedy="more images (data.source.num_train), or evaluate.modes_n: null",
         )
-    counts = {seed: np.bincount(classes, minlength=num_modes) for seed, classes in seen.items()}
-    kls = {str(seed): divergence(count, reference) for seed, count in counts.items()}
+
+    def counted(classes: torch.Tensor) -> torch.Tensor:
+        return torch.bincount(classes, minlength=num_modes)
+
+    uniform = torch.ones_like(train_histogram)
+    kls = {str(seed): divergence(counted(classes), train_histogram) for seed, classes in seen.items()}
     covered = {str(seed): num_covered(classes) for seed, classes in seen.items()}
-    classes = extract.split_classes(real)
-    rows = random_rows(len(classes), n, "modes")
-    real_count = np.bincount(classes[rows], minlength=num_modes)
+    real = real_seen[random_rows(len(real_seen), n, "modes")]
     common = {
-        "extractor": extract.name,
+        "extractor": extractor,
         "n": n,
+        "split": split,
         "seeds": sorted(seen),
         "num_modes": num_modes,
-        "floor_n": len(rows),
-        "extractor_accuracy": float((classes == real.labels).mean()),
+        "floor_n": len(real),
+        "extractor_accuracy": float((real_seen == real_labels).double().mean()),
     }
-    suffix = f"{extract.name}_n{count_name(n)}"
+    suffix = f"{extractor}_n{count_name(n)}"
     kl = spread(list(kls.values())) | {
         "name": f"modes_kl_{suffix}",
+        "better": "lower",
         "per_seed": kls,
-        "floor": divergence(real_count, reference),
-        "value_from_uniform": float(np.mean([divergence(count, uniform) for count in counts.values()])),
-        "floor_from_uniform": divergence(real_count, uniform),
+        "floor": divergence(counted(real), train_histogram),
+        "value_from_uniform": float(np.mean([divergence(counted(classes), uniform) for classes in seen.values()])),
+        "floor_from_uniform": divergence(counted(real), uniform),
     }
     modes = spread(list(covered.values())) | {
         "name": f"modes_{suffix}",
+        "better": "higher",
         "per_seed": covered,
-        "floor": num_covered(classes[rows]),
+        "floor": num_covered(real),
         "kl": kl["value"],
     }
     return {"modes": common | modes, "modes_kl": common | kl}

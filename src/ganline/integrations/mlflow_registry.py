@@ -19,11 +19,13 @@ from ganline.errors import BundleError, RegistryError
 from ganline.files import sha256_file, sha256_json
 from ganline.home import home
 from ganline.integrations.mlflow_store import Store, as_current, lock, open_store, store_uri, translated
-from ganline.integrations.mlflow_versions import Version, find_version, resolve, versions
+from ganline.integrations.mlflow_versions import Version, find_version, holder, resolve, versions
 from ganline.registry.promotion import FloorsConfig, Verdict, judge_floors
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 BUNDLE_TAG, JUDGED_TAG, FLOORS_TAG = "ganline.bundle", "ganline.judged", "ganline.floors"
+PROMOTION_TAG = "ganline.promotion"
+TAKEN_BACK = "taken back by a rollback"
 HASH = re.compile("[0-9a-f]{64}")
 MODEL_URI = re.compile(r"models:/(?P<name>[^/@:]+)(?P<wanted>@[^/@]+|/\d+)")
 
@@ -75,7 +77,7 @@ def register(
 ) -> Registration:
     """Register a bundle under `name`, or find the version that holds it. The same call twice makes one version.
 
-    The first version that passes the floors becomes `champion`, later ones `challenger`, others get no alias.
+    A version that passes the floors becomes `challenger`; who is champion is decided by `ganline promote` alone.
     `replay_files` (name to file or content) lie in the version's artifacts under `replay/`. Without `run_id` the
     version gets a run of its own. Raises BundleError if the bundle is damaged, RegistryError if the store fails.
     """
@@ -190,13 +192,14 @@ def make_version(store: Store, name: str, bundle_hash: str, model_id: str) -> Ve
 
 
 def give_alias(store: Store, version: Version, verdict: Verdict) -> None:
-    """champion for the first that passes, challenger for later ones. Aliases that were given are never taken away."""
-    if not verdict.passed:
+    """challenger for the newest that passes. Aliases that were given are never taken away.
+
+    Neither the champion is challenger, nor a version that a rollback took back: only `promote --version` may ask again.
+    """
+    if not verdict.passed or version.tags.get(PROMOTION_TAG, "").startswith(TAKEN_BACK):
         return
-    holders = {alias: other.version for other in versions(version.name) for alias in other.aliases}
-    if CHAMPION not in holders:
-        store.client.set_registered_model_alias(version.name, CHAMPION, str(version.version))
-    elif holders[CHAMPION] != version.version and holders.get(CHALLENGER, 0) < version.version:
+    known = versions(version.name)
+    if holder(known, CHAMPION) != version.version and (holder(known, CHALLENGER) or 0) < version.version:
         store.client.set_registered_model_alias(version.name, CHALLENGER, str(version.version))
 
 

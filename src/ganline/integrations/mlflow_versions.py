@@ -73,6 +73,11 @@ def find_version(name: str, bundle_hash: str) -> Version | None:
     return found[0] if found else None
 
 
+def holder(known: Sequence[Version], alias: str) -> int | None:
+    """Number of the version that holds an alias, None if none does."""
+    return next((version.version for version in known if alias in version.aliases), None)
+
+
 def resolve(name: str, wanted: str) -> Version:
     """The version named by an alias (`@champion`) or a number. Raises RegistryError naming what there is."""
     known = versions(name)

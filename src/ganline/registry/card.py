@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ganline.registry.bundle import ModelSpec
 from ganline.training.config import TrainConfig
 
+HEADLINE = ("fd", "fd_second", "kid", "precision", "recall", "density", "coverage", "class_coverage", "label_accuracy",
+            "intra_class_diversity", "copied_share", "c_t", "modes", "modes_kl")  # fmt: skip
+"""Figures that a terminal and a card show, in this order; the report has all of them."""
 
-def metric_rows(metrics: dict[str, Any]) -> list[tuple[str, str]]:
-    """(name with protocol, value with floor and spread) of every metric, in the order to be read."""
-    fd = metrics["fd"]
-    seeds = ", ".join(sorted(fd["per_seed"], key=int))
-    floor = f"floor {fd['floor']:.4f} (real against real), ratio {fd['ratio']:.1f}" if fd["floor"] else "floor 0"
-    rows = [(fd["name"], f"{fd['value']:.3f} ± {fd['std']:.3f} over seeds {seeds}; {fd['split']} split; {floor}")]
-    for key in ("class_coverage", "label_accuracy"):
-        if key in metrics:
-            rows.append((metrics[key]["name"], f"{metrics[key]['value']:.3f} (n = {metrics[key]['n']})"))
-    if "modes" in metrics:
-        modes, kl = metrics["modes"], metrics["modes_kl"]
-        found = f"{modes['value']:.1f} ± {modes['std']:.1f} of {modes['num_modes']} (real images {modes['floor']})"
-        rows.append((modes["name"], found))
-        rows.append((kl["name"], f"{kl['value']:.3f} ± {kl['std']:.3f} nats (real images {kl['floor']:.3f})"))
-    if "inception" in metrics:
-        record = metrics["inception"]
-        rows.append((record["name"], f"{record['value']:.3f} ± {record['std']:.3f}; {record['split']} split"))
-    return rows
+
+def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(name with protocol, value with interval and floor) of the headline figures, published extractors' included."""
+    keys = [*HEADLINE, *(key for key in metrics if key.startswith("fd_") and key not in HEADLINE)]
+    return [(metrics[key]["name"], told(metrics[key])) for key in keys if key in metrics]
+
+
+def told(record: Mapping[str, Any]) -> str:
+    """One record in a line: mean, interval over seeds, split, what real images score."""
+    parts = [f"{record['value']:.4g}"]
+    if "interval" in record:
+        low, high = record["interval"]
+        parts[0] += f" [{low:.4g}, {high:.4g}] over {len(record['seeds'])} seeds"
+    if "split" in record:
+        parts.append(f"{record['split']} split")
+    if record.get("floor") is not None:
+        ratio = f", ratio {record['ratio']:.1f}" if record.get("ratio") else ""
+        parts.append(f"real images {record['floor']:.4g}{ratio}")
+    if record.get("num_modes"):
+        parts.append(f"of {record['num_modes']}")
+    return "; ".join(parts)
 
 
 def listed(labels: Sequence[str], *, limit: int = 100) -> str:
@@ -35,7 +41,7 @@ def listed(labels: Sequence[str], *, limit: int = 100) -> str:
     return shown if len(labels) <= limit else f"{shown} … ({len(labels)} in all)"
 
 
-def model_card(spec: ModelSpec, metrics: dict[str, Any], train: TrainConfig) -> str:
+def model_card(spec: ModelSpec, metrics: Mapping[str, Any], train: TrainConfig) -> str:
     """Markdown for card.md and the registry's description."""
     labels = listed(spec.conditioning.labels) or "none (unconditional)"
     table = "\n".join(f"| `{name}` | {value} |" for name, value in metric_rows(metrics))
@@ -49,8 +55,9 @@ Paints {size} images in one pass. Trained on {spec.dataset} for {train.total_kim
 |---|---|
 {table}
 
-Distances are between features of the extractor named in the metric; they are not comparable with distances of
-another extractor, and are not FID unless the name says so. The floor is what real images score at the same N.
+Brackets hold the 95 % interval of the mean over generator seeds. Figures are taken from features of the extractor in
+their name: they are not comparable with those of another extractor, and no distance is FID unless its name says so.
+Real images score what the last column says at the same N.
 
 **For**: {size} images like those of {spec.dataset}, and as a base for fine-tuning (`train.init_from`).
 **Not for**: evidence, identification, or decisions about people. It can only repeat what its training images hold,

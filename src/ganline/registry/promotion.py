@@ -1,100 +1,353 @@
-"""Who may become champion: absolute floors that metrics must pass. Pure: no registry, no clock.
+"""Who may become champion: a paired comparison, absolute floors, guards. Pure: no registry, no clock.
 
-A rule whose metric is missing or not a finite number fails: nothing is promoted for lack of evidence.
+The challenger wins only if its Fréchet distance is lower beyond the interval of the paired difference, and nothing else
+is worse than the rules allow. A rule whose figure is missing or not a finite number fails: nothing is promoted for lack
+of evidence. Where a figure cannot exist (a data set without classes has no class coverage) a rule that was left at its
+default does not apply; one that params.yaml sets fails.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Comparison = Literal["<=", ">="]
+SLACK = 1e-9
+"""Drops are differences of floats: 0.95 - 0.9 is a little above 0.05."""
 
 
 class FloorsConfig(BaseModel):
-    """Bounds that a version must keep to get an alias. null leaves a rule out; at least one rule is needed."""
+    """Absolute bounds that a version must keep, whoever is champion. null leaves a rule out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    fd_max: float | None = Field(default=None, gt=0.0, description="largest Fréchet distance (mean over seeds)")
-    fd_ratio_max: float | None = Field(default=None, gt=0.0, description="largest distance in units of its floor")
-    coverage_min: float | None = Field(default=0.9, gt=0.0, le=1.0, description="least share of classes that appear")
-    label_accuracy_min: float | None = Field(
-        default=None, gt=0.0, le=1.0, description="least share of images that show the class that was asked for"
-    )
+    fd_max: float | None = Field(default=None, gt=0.0)
+    """Largest Fréchet distance, mean over seeds."""
+    fd_ratio_max: float | None = Field(default=None, gt=0.0)
+    """Largest distance in units of what real images score."""
+    class_coverage_min: float | None = Field(default=0.9, gt=0.0, le=1.0)
+    """Least share of classes that appear."""
+    coverage_min: float | None = Field(default=None, gt=0.0, le=1.0)
+    """Least coverage: share of real images that have a generated one among their nearest neighbours."""
+    recall_min: float | None = Field(default=None, gt=0.0, le=1.0)
+    """Least recall: share of real images that lie where generated ones do."""
+    label_accuracy_min: float | None = Field(default=None, gt=0.0, le=1.0)
+    """Least share of images that show the class that was asked for."""
+    modes_min: float | None = Field(default=None, gt=0.0)
+    """Least number of modes, where evaluate.modes_n counts them."""
+    copied_share_max: float | None = Field(default=0.05, ge=0.0, lt=1.0)
+    """Largest share of near copies of training images beyond that of real images that were not trained on."""
+    c_t_min: float | None = Field(default=-3.0)
+    """Least C_T (memorisation): far below 0, images lie nearer to training images than real ones do."""
+    latency_ms_max: float | None = Field(default=None, gt=0.0)
+    """Longest median time of one image at batch 1 on one thread, on the machine that runs the gate."""
 
     @model_validator(mode="after")
     def something_is_asked(self) -> FloorsConfig:
-        if all(value is None for value in self.model_dump().values()):
-            raise ValueError("no floor is set: a model must pass at least one before it is promoted")
+        if all(value is None for value in self.model_dump(exclude={"latency_ms_max"}).values()):
+            raise ValueError("no floor is set: a model must pass at least one (besides latency) to be promoted")
         return self
 
 
-@dataclass(frozen=True)
-class Rule:
-    """One floor, judged. `metric` is the metric's name with its protocol; `value` is None where it is missing."""
+class GuardsConfig(BaseModel):
+    """What a challenger may lose against the champion, however much better its distance is. null leaves a rule out."""
 
-    floor: str
-    metric: str
-    comparison: Comparison
-    bound: float
-    value: float | None
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    recall_drop_max: float | None = Field(default=0.05, ge=0.0, le=1.0)
+    """Largest fall of recall."""
+    coverage_drop_max: float | None = Field(default=0.05, ge=0.0, le=1.0)
+    """Largest fall of coverage."""
+    class_coverage_drop_max: float | None = Field(default=0.0, ge=0.0, le=1.0)
+    """Largest fall of the share of classes that appear."""
+    latency_ratio_max: float | None = Field(default=2.0, gt=0.0)
+    """Largest latency in units of the champion's."""
+
+
+class PromotionConfig(BaseModel):
+    """The gate: how champion and challenger are scored again, and what the challenger must do to take its place.
+
+    Seeds and n are fixed here before anything is measured, and a pair is measured once: no optional stopping.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    seeds: tuple[int, ...] = Field(default=tuple(range(101, 111)), min_length=10)
+    """Seeds of the latents of both models: at least ten, none of evaluate.seeds."""
+    n: int | None = Field(default=None, ge=16)
+    """Images of each seed; null: as many as the reference."""
+    min_improvement: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """By which share of the champion's distance the challenger's must surely be lower."""
+    floors: FloorsConfig = FloorsConfig()
+    guards: GuardsConfig = GuardsConfig()
+
+    @field_validator("seeds")
+    @classmethod
+    def seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed stands there twice: equal seeds give equal images, which are no further evidence")
+        return seeds
+
+    def rules(self) -> dict[str, Any]:
+        """What decides a verdict, given the scores: the ledger keeps a hash of it."""
+        explicit = sorted([*self.floors.model_fields_set, *self.guards.model_fields_set])
+        return self.model_dump(mode="json", exclude={"seeds", "n"}) | {"explicit": explicit}
+
+
+class Scored(Protocol):
+    """One model's scores: records as in metrics.json, and milliseconds of one image."""
 
     @property
-    def passed(self) -> bool:
-        if self.value is None:
-            return False
-        return self.value <= self.bound if self.comparison == "<=" else self.value >= self.bound
+    def figures(self) -> Mapping[str, Any]: ...
+    @property
+    def latency_ms(self) -> float: ...
 
-    def __str__(self) -> str:
-        found = "was not measured" if self.value is None else f"is {self.value:.4g}"
-        return f"{self.metric} {found} (floor: {self.comparison} {self.bound:g})"
+
+@dataclass(frozen=True)
+class Row:
+    """One rule, judged. Figures are None where there is none; `passed` is None where the rule does not apply.
+
+    `change` is challenger - champion with its interval `low` to `high`; `why` says in words what failed.
+    """
+
+    rule: str
+    metric: str
+    champion: float | None
+    challenger: float | None
+    bound: str
+    passed: bool | None
+    change: float | None = None
+    low: float | None = None
+    high: float | None = None
+    why: str = ""
+
+    def cells(self) -> tuple[str, str, str, str, str, str]:
+        """As a line of a table: rule, champion, challenger, difference, what was asked, whether it passed."""
+        change = "" if self.change is None else f"{self.change:+.3g}"
+        if self.low is not None and self.high is not None:
+            change += f" [{self.low:+.3g}, {self.high:+.3g}]"
+        passed = {True: "passed", False: "FAILED", None: "not applicable"}[self.passed]
+        return self.rule, shown(self.champion), shown(self.challenger), change, self.bound, passed
+
+
+HEAD = ("rule", "champion", "challenger", "difference [95 %]", "asked", "")
 
 
 @dataclass(frozen=True)
 class Verdict:
     """All rules that were asked."""
 
-    rules: tuple[Rule, ...]
+    rows: tuple[Row, ...]
 
     @property
     def passed(self) -> bool:
-        return bool(self.rules) and all(rule.passed for rule in self.rules)
+        """Whether at least one rule could be judged, and none failed."""
+        judged = [row.passed for row in self.rows if row.passed is not None]
+        return bool(judged) and all(judged)
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """What failed, in words; empty if nothing did."""
+        return tuple(row.why for row in self.rows if row.passed is False)
 
     def __str__(self) -> str:
-        """'passed: …' with every rule, or 'refused: …' with the rules that failed."""
-        told = [str(rule) for rule in self.rules if self.passed or not rule.passed]
-        return f"{'passed' if self.passed else 'refused'}: " + ("; ".join(told) or "no rule was asked")
+        """'passed: …' with every figure that was judged, or 'refused: …' with what failed."""
+        told = self.refused if not self.passed else [row.why for row in self.rows if row.passed]
+        return f"{'passed' if self.passed else 'refused'}: " + ("; ".join(told) or "no rule could be judged")
+
+    def table(self) -> str:
+        return table([HEAD, *(row.cells() for row in self.rows)])
 
 
-# floor -> (record in metrics.json, its field, what the field is called, comparison)
-RULES: Mapping[str, tuple[str, str, str, Comparison]] = {
-    "fd_max": ("fd", "value", "{name}", "<="),
-    "fd_ratio_max": ("fd", "ratio", "ratio of {name} to its real-against-real floor", "<="),
-    "coverage_min": ("class_coverage", "value", "{name}", ">="),
-    "label_accuracy_min": ("label_accuracy", "value", "{name}", ">="),
+@dataclass(frozen=True)
+class Bound:
+    """A rule on one figure: which record, how it is read, what it is called, and which way it must lie."""
+
+    key: str
+    read: Callable[[Mapping[str, Any]], float | None]
+    called: str
+    comparison: Comparison
+
+
+def value(record: Mapping[str, Any]) -> float | None:
+    return number(record.get("value"))
+
+
+def ratio(record: Mapping[str, Any]) -> float | None:
+    """The figure in units of its floor."""
+    return number(record.get("ratio"))
+
+
+def excess(record: Mapping[str, Any]) -> float | None:
+    """By how much the figure is above that of real images (above 0 where theirs is not known)."""
+    found = value(record)
+    return None if found is None else found - (number(record.get("floor")) or 0.0)
+
+
+FLOORS: Mapping[str, Bound] = {
+    "fd_max": Bound("fd", value, "{name}", "<="),
+    "fd_ratio_max": Bound("fd", ratio, "ratio of {name} to its real-against-real floor", "<="),
+    "class_coverage_min": Bound("class_coverage", value, "{name}", ">="),
+    "coverage_min": Bound("coverage", value, "{name}", ">="),
+    "recall_min": Bound("recall", value, "{name}", ">="),
+    "label_accuracy_min": Bound("label_accuracy", value, "{name}", ">="),
+    "modes_min": Bound("modes", value, "{name}", ">="),
+    "copied_share_max": Bound("copied_share", excess, "{name} beyond that of real images", "<="),
+    "c_t_min": Bound("c_t", value, "{name}", ">="),
+    "latency_ms_max": Bound("latency_ms", value, "milliseconds of one image", "<="),
 }
+DROPS = {
+    "recall_drop_max": "recall",
+    "coverage_drop_max": "coverage",
+    "class_coverage_drop_max": "class_coverage",
+}
+# A challenger tuned to the first extractor betrays itself under the second, one tuned to means and covariances in KID.
+NOT_WORSE = ("kid", "fd_second", "kid_second")
+OF_CLASSES = frozenset({"class_coverage", "label_accuracy", "modes"})
 
 
-def judge_floors(metrics: Mapping[str, Any], floors: FloorsConfig) -> Verdict:
-    """Judge metrics (as evaluate writes them) by every floor that is set."""
-    rules = []
-    for floor, bound in floors.model_dump().items():
-        if bound is None:
+def judge_floors(
+    figures: Mapping[str, Any],
+    floors: FloorsConfig,
+    *,
+    latency_ms: float | None = None,
+    champion: Mapping[str, Any] | None = None,
+) -> Verdict:
+    """Judge figures by every floor that is set. Latency is judged where it was measured (metrics.json holds none).
+
+    `champion` holds the champion's figures, to be shown beside.
+    """
+    rows = []
+    for rule, bound in floors.model_dump().items():
+        if bound is None or (rule == "latency_ms_max" and latency_ms is None):
             continue
-        key, field, wording, comparison = RULES[floor]
-        record = metrics.get(key)
-        record = record if isinstance(record, Mapping) else {}
-        metric = wording.format(name=record.get("name", key))
-        rules.append(Rule(floor, metric, comparison, bound, number(record.get(field))))
-    return Verdict(tuple(rules))
+        asked = FLOORS[rule]
+        own = (
+            {"name": "latency_ms", "value": latency_ms} if asked.key == "latency_ms" else record_of(figures, asked.key)
+        )
+        found = asked.read(own)
+        metric = asked.called.format(name=own.get("name", asked.key))
+        applies = found is not None or rule in floors.model_fields_set or can_exist(asked.key, figures)
+        passed = None if not applies else found is not None and keeps(found, asked.comparison, bound)
+        other = None if champion is None else asked.read(record_of(champion, asked.key))
+        told = "was not measured" if found is None else f"is {found:.4g}"
+        why = f"{metric} {told} (floor: {asked.comparison} {bound:g})"
+        words = f"at {'most' if asked.comparison == '<=' else 'least'} {bound:g}"
+        rows.append(Row(f"floors.{rule}", metric, other, found, words, passed, why=why))
+    return Verdict(tuple(rows))
 
 
-def number(value: Any) -> float | None:
-    """A finite number as float; anything else is None."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+def judge(champion: Scored, challenger: Scored, config: PromotionConfig) -> Verdict:
+    """Judge two models that were scored in one go. Raises GateError if their figures are not of one protocol."""
+    old, new = champion.figures, challenger.figures
+    rows = [improvement(old, new, config.min_improvement), *(not_worse(key, old, new) for key in NOT_WORSE)]
+    rows += judge_floors(new, config.floors, latency_ms=challenger.latency_ms, champion=old).rows
+    guards = config.guards
+    for rule, key in DROPS.items():
+        if (bound := getattr(guards, rule)) is not None:
+            rows.append(drop(rule, key, old, new, bound, explicit=rule in guards.model_fields_set))
+    if guards.latency_ratio_max is not None:
+        rows.append(slower(champion.latency_ms, challenger.latency_ms, guards.latency_ratio_max))
+    return Verdict(tuple(rows))
+
+
+def improvement(old: Mapping[str, Any], new: Mapping[str, Any], least: float) -> Row:
+    """The Fréchet distance must be lower: the whole interval, and against each half of the reference."""
+    rule, metric, halves = "min_improvement", str(record_of(new, "fd").get("name", "fd")), "on both halves"
+    pair = paired("fd", old, new)
+    asked = f"surely {least:.3g} of the champion's lower" if least else "surely lower"
+    if pair is None or pair.halves is None:
+        told = f"{metric} was not measured for both models, {halves} of the reference"
+        return Row(rule, metric, None, None, asked, False, why=told)
+    beyond = pair.high < -least * pair.champion
+    passed = beyond and max(pair.halves) < 0.0
+    told = f"{metric} changes by {pair.value:+.3g}, 95 % interval [{pair.low:+.3g}, {pair.high:+.3g}]"
+    if not beyond:
+        told += f": not {asked}"
+    elif not passed:
+        told += f": not lower {halves} of the reference ({pair.halves[0]:+.3g} and {pair.halves[1]:+.3g})"
+    return Row(rule, metric, pair.champion, pair.challenger, asked, passed, pair.value, pair.low, pair.high, told)
+
+
+def not_worse(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Row:
+    """A figure that must not be surely higher than the champion's."""
+    metric, pair, asked = str(record_of(new, key).get("name", key)), paired(key, old, new), "not surely higher"
+    if pair is None:
+        return Row(key, metric, None, None, asked, False, why=f"{metric} was not measured for both models")
+    told = f"{metric} changes by {pair.value:+.3g}, 95 % interval [{pair.low:+.3g}, {pair.high:+.3g}]"
+    passed = not pair.low > 0.0
+    why = told if passed else f"{told}: surely higher"
+    return Row(key, metric, pair.champion, pair.challenger, asked, passed, pair.value, pair.low, pair.high, why)
+
+
+def drop(rule: str, key: str, old: Mapping[str, Any], new: Mapping[str, Any], bound: float, *, explicit: bool) -> Row:
+    """A figure that may fall by `bound` at most."""
+    before, after = value(record_of(old, key)), value(record_of(new, key))
+    metric, asked = str(record_of(new, key).get("name", key)), f"falls by at most {bound:g}"
+    if before is None or after is None:
+        applies = explicit or can_exist(key, old) or can_exist(key, new)
+        told = f"{metric} was not measured for both models"
+        return Row(f"guards.{rule}", metric, before, after, asked, False if applies else None, why=told)
+    pair = paired(key, old, new)
+    told = f"{metric} goes from {before:.4g} to {after:.4g} (guard: {asked})"
+    low, high = (None, None) if pair is None else (pair.low, pair.high)
+    passed = before - after <= bound + SLACK
+    return Row(f"guards.{rule}", metric, before, after, asked, passed, after - before, low, high, told)
+
+
+def slower(before: float, after: float, bound: float) -> Row:
+    """Latency, relative to the champion's on the same machine in the same minute."""
+    asked = f"at most {bound:g} times as long"
+    told = f"one image takes {after:.3g} ms, the champion's {before:.3g} ms (guard: {asked})"
+    known = number(before) is not None and number(after) is not None
+    passed = known and after <= bound * before
+    change = after - before if known else None
+    return Row("guards.latency_ratio_max", "latency_ms", number(before), number(after), asked, passed, change, why=told)
+
+
+def paired(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Any:
+    """The Difference of a figure (evaluation.uncertainty), or None where it is missing or not finite."""
+    from ganline.evaluation.uncertainty import is_paired, paired_difference
+
+    if not is_paired(old.get(key)) or not is_paired(new.get(key)):
         return None
-    return float(value)
+    pair = paired_difference(key, old[key], new[key])
+    told = (pair.champion, pair.challenger, pair.value, pair.low, pair.high, *(pair.halves or ()))
+    return pair if all(number(each) is not None for each in told) else None
+
+
+def record_of(figures: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    record = figures.get(key)
+    return record if isinstance(record, Mapping) else {}
+
+
+def can_exist(key: str, figures: Mapping[str, Any]) -> bool:
+    """Whether these figures could hold `key`: no classes, no class figures; too few images a cell, no C_T."""
+    if key == "c_t":
+        return key in figures
+    if key not in OF_CLASSES:
+        return True
+    first = record_of(record_of(figures, "extractors"), "first")
+    return first.get("task") in ("classifier", "channels") or any(name in figures for name in OF_CLASSES)
+
+
+def keeps(found: float, comparison: Comparison, bound: float) -> bool:
+    return found <= bound if comparison == "<=" else found >= bound
+
+
+def number(found: Any) -> float | None:
+    """A finite number as float; anything else is None."""
+    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+        return None
+    return float(found)
+
+
+def shown(found: float | None) -> str:
+    return "" if found is None else f"{found:.4g}"
+
+
+def table(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells in aligned columns."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)

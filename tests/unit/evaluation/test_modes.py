@@ -15,47 +15,50 @@ from torch import nn
 from ganline.data.loader import Prepared, Split
 from ganline.devices import pick
 from ganline.errors import GateError
-from ganline.evaluation.config import EvaluateConfig, ExtractorConfig
+from ganline.evaluation.classes import divergence
+from ganline.evaluation.config import ExtractorConfig
 from ganline.evaluation.extractor import Extractor, FeatureNet, PerChannel, channel_classes, train_extractor
-from ganline.evaluation.measure import Reference, random_rows
-from ganline.evaluation.modes import divergence, mode_records, num_covered
-from ganline.evaluation.report import measure
+from ganline.evaluation.features import FIRST, look, split_batches
+from ganline.evaluation.modes import mode_records, num_covered
+from ganline.evaluation.panel import measure
+from ganline.evaluation.reference import build_reference
 from ganline.files import write_json
 from ganline.registry.card import metric_rows
 
-THOUSAND = np.ones(1000)
+THOUSAND = torch.ones(1000)
 LABELS = tuple(f"{number:03d}" for number in range(1000))
 BINARY = tuple("".join(each) for each in product("01", repeat=3))
 
 
 def test_the_uniform_histogram_covers_all_modes_without_divergence() -> None:
-    seen = np.repeat(np.arange(1000), 26)
+    seen = torch.arange(1000).repeat(26)
     assert num_covered(seen) == 1000
-    assert divergence(np.bincount(seen, minlength=1000), THOUSAND) == pytest.approx(0.0, abs=1e-12)
+    assert divergence(torch.bincount(seen, minlength=1000), THOUSAND) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_a_single_class_is_one_mode_and_diverges_by_the_logarithm_of_their_number() -> None:
-    seen = np.full(26_000, 407)
+    seen = torch.full((26_000,), 407)
     assert num_covered(seen) == 1
-    assert divergence(np.bincount(seen, minlength=1000), THOUSAND) == pytest.approx(math.log(1000))
+    assert divergence(torch.bincount(seen, minlength=1000), THOUSAND) == pytest.approx(math.log(1000))
 
 
 @pytest.mark.parametrize("k", [1, 10, 500, 1000])
 def test_k_equal_modes_of_a_thousand_diverge_by_the_logarithm_of_their_share(k: int) -> None:
-    assert divergence(np.r_[np.full(k, 7), np.zeros(1000 - k)], THOUSAND) == pytest.approx(math.log(1000 / k), abs=1e-9)
+    assert divergence(torch.tensor([7] * k + [0] * (1000 - k)), THOUSAND) == pytest.approx(math.log(1000 / k), abs=1e-9)
 
 
 def test_the_divergence_is_from_generated_to_reference() -> None:
-    p, q = np.array([3, 1]), np.array([50, 50])
+    p, q = torch.tensor([3, 1]), torch.tensor([50, 50])
     assert divergence(p, q) == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5))
     assert divergence(q, p) == pytest.approx(0.5 * math.log(2 / 3) + 0.5 * math.log(2))
-    assert divergence(np.array([1, 0]), np.array([1, 1])) == pytest.approx(math.log(2))
-    assert divergence(np.array([1, 1]), np.array([1, 0])) == math.inf
+    assert divergence(torch.tensor([1, 0]), torch.tensor([1, 1])) == pytest.approx(math.log(2))
+    assert divergence(torch.tensor([1, 1]), torch.tensor([1, 0])) == math.inf
 
 
 def test_counting_alone_costs_what_the_docstring_says() -> None:
-    rng = np.random.default_rng(0)
-    found = np.mean([divergence(np.bincount(rng.integers(0, 1000, 26_000), minlength=1000), THOUSAND) for _ in "abcde"])
+    torch.manual_seed(0)
+    draws = [torch.randint(1000, (26_000,)) for _ in range(5)]
+    found = np.mean([divergence(torch.bincount(seen, minlength=1000), THOUSAND) for seen in draws])
     assert found == pytest.approx(999 / 52_000, rel=0.1)
 
 
@@ -93,28 +96,23 @@ def test_labels_that_are_not_one_character_a_channel_are_refused(labels: tuple[s
         channel_classes(labels, channels=channels)
 
 
-class Stub:
-    """An extractor that reads the class off the first pixel."""
-
-    name = "stub@12345678"
-
-    def split_classes(self, split: Split) -> np.ndarray:
-        return split.images[:, 0, 0, 0].astype(np.int64)
-
-
-def split_of(folder: Path, classes: np.ndarray) -> Split:
-    np.save(
-        folder / "x_images.npy", np.broadcast_to(classes[:, None, None, None], (len(classes), 1, 2, 2)).astype("u1")
+def records_of(seen: dict[int, torch.Tensor], real: torch.Tensor, train: torch.Tensor) -> dict:
+    return mode_records(
+        seen,
+        train_histogram=torch.bincount(train, minlength=4),
+        real_seen=real,
+        real_labels=real,
+        extractor="stub@12345678",
+        split="test",
     )
-    np.save(folder / "x_labels.npy", classes)
-    return Split(folder, "x")
 
 
-def test_modes_carry_their_protocol_and_a_floor_of_real_images(tmp_path: Path) -> None:
-    even, one, half = np.arange(400) % 4, np.zeros(400, np.int64), np.arange(400) % 2
-    records = mode_records(
-        {1: even, 2: one, 3: half}, train_labels=even, extract=Stub(), real=split_of(tmp_path, even), num_modes=4
-    )
+EVEN = torch.arange(400) % 4
+
+
+def test_modes_carry_their_protocol_and_a_floor_of_real_images() -> None:
+    seen = {1: EVEN, 2: torch.zeros(400, dtype=torch.int64), 3: torch.arange(400) % 2}
+    records = records_of(seen, EVEN, EVEN)
     modes, kl = records["modes"], records["modes_kl"]
     assert (modes["name"], kl["name"]) == ("modes_stub@12345678_n400", "modes_kl_stub@12345678_n400")
     assert modes["per_seed"] == {"1": 4, "2": 1, "3": 2} and modes["value"] == pytest.approx(7 / 3)
@@ -126,20 +124,14 @@ def test_modes_carry_their_protocol_and_a_floor_of_real_images(tmp_path: Path) -
         assert record["extractor_accuracy"] == 1.0 and record["std"] > 0
 
 
-def test_the_floor_uses_as_many_real_images_as_there_are(tmp_path: Path) -> None:
-    even = np.arange(400) % 4
-    few = mode_records(
-        {1: even, 2: even}, train_labels=even, extract=Stub(), real=split_of(tmp_path, even[:90]), num_modes=4
-    )
+def test_the_floor_uses_as_many_real_images_as_there_are() -> None:
+    few = records_of({1: EVEN, 2: EVEN}, EVEN[:90], EVEN)
     assert (few["modes"]["n"], few["modes"]["floor_n"]) == (400, 90)
 
 
-def test_a_reference_without_a_class_has_no_divergence_and_says_so(tmp_path: Path) -> None:
-    even = np.arange(40) % 4
+def test_a_reference_without_a_class_has_no_divergence_and_says_so() -> None:
     with pytest.raises(GateError, match="1 of 4 classes have no training image"):
-        mode_records(
-            {1: even, 2: even}, train_labels=even % 3, extract=Stub(), real=split_of(tmp_path, even), num_modes=4
-        )
+        records_of({1: EVEN, 2: EVEN}, EVEN, EVEN % 3)
 
 
 @pytest.fixture(scope="module")
@@ -174,9 +166,10 @@ def test_a_channels_extractor_learns_is_named_and_read_back(stacks: Prepared, tr
     test = stacks.split("test")
     features, logits = extract(torch.from_numpy(np.array(test.images)))
     assert features.shape == (200, 24) and logits.shape == (200, 8)
-    assert (logits.argmax(1) == test.labels).mean() > 0.9
-    assert extract.split_classes(test).tolist() == logits.argmax(1).tolist()
-    np.testing.assert_allclose(extract.split_features(test), features, rtol=1e-4, atol=1e-5)
+    assert (logits.argmax(1).numpy() == test.labels).mean() > 0.9
+    seen = look(split_batches(test, device=torch.device("cpu")), {FIRST: extract})
+    assert seen.classes is not None and seen.classes.tolist() == logits.argmax(1).tolist()
+    torch.testing.assert_close(seen.by[FIRST], features, rtol=1e-4, atol=1e-5)
 
 
 def test_labels_that_do_not_name_channels_stop_a_channels_extractor(stacks: Prepared, tmp_path: Path) -> None:
@@ -200,17 +193,17 @@ class Real(nn.Module):
 
 
 def measured(stacks: Prepared, trained: Path, *, num: int, modes_n: int | None) -> dict:
-    extract, test, train = Extractor.load(trained, pick("fp32")), stacks.split("test"), stacks.split("train")
-    real = Reference(
-        "test", extract.split_features(test), extract.split_features(train), random_rows(len(train), 200, "floor")
-    )
+    looking = {FIRST: Extractor.load(trained, pick("fp32"))}
+    real = build_reference(stacks, looking, split="test", n=200, device=torch.device("cpu"))
     return measure(
-        Real(train, num),
+        Real(stacks.split("train"), num),
         num_classes=0,
-        prepared=stacks,
-        extract=extract,
+        extractors=looking,
         real=real,
-        config=EvaluateConfig(modes_n=modes_n),
+        seeds=(1, 2, 3),
+        memorisation_n=50,
+        modes_n=modes_n,
+        whole_split=stacks.split("test"),
         compute=pick("fp32"),
     )
 
@@ -222,8 +215,8 @@ def test_a_generator_of_everything_covers_all_modes_and_one_of_a_single_image_co
     assert good["modes"]["per_seed"] == {"1": 8, "2": 8, "3": 8} and good["modes"]["floor"] == 8
     assert 0 < good["modes_kl"]["value"] < 0.1 and good["modes_kl"]["floor"] < 0.1
     assert poor["modes"]["value"] == 1 and poor["modes_kl"]["value"] > 1.5
-    assert poor["class_coverage"]["n"] == 3 * 200 and poor["class_coverage"]["num_missing"] == 7
-    assert dict(metric_rows(poor))[poor["modes"]["name"]] == "1.0 ± 0.0 of 8 (real images 8)"
+    assert poor["class_coverage"]["n"] == 200 and poor["class_coverage"]["num_missing"] == 7
+    assert "; real images 8; of 8" in dict(metric_rows(poor))[poor["modes"]["name"]]
 
 
 def test_more_samples_for_the_modes_change_no_other_figure(stacks: Prepared, trained: Path) -> None:
@@ -232,11 +225,10 @@ def test_more_samples_for_the_modes_change_no_other_figure(stacks: Prepared, tra
     assert with_modes["class_coverage"] == without["class_coverage"] == fewer["class_coverage"]
     for record in (with_modes, fewer):
         assert record["fd"]["value"] == pytest.approx(without["fd"]["value"], rel=1e-4)
-    assert (with_modes["modes"]["n"], fewer["modes"]["n"]) == (500, 50)
 
 
-def test_modes_cannot_be_counted_by_an_extractor_that_tells_no_classes_apart(stacks: Prepared, tmp_path: Path) -> None:
-    turns = TINY.model_copy(update={"task": "rotation", "epochs": 0.1, "min_accuracy": 0.0})
+def test_modes_of_an_extractor_that_tells_no_classes_are_refused(stacks: Prepared, tmp_path: Path) -> None:
+    turns = ExtractorConfig(task="rotation", width=4, feature_dim=8, epochs=0.1, batch=32, min_accuracy=0.0)
     train_extractor(stacks, turns, tmp_path / "out", pick("fp32"))
-    with pytest.raises(GateError, match="tells no classes apart"):
-        measured(stacks, tmp_path / "out", num=1, modes_n=50)
+    with pytest.raises(GateError, match="rotation_bits@.* tells no classes apart"):
+        measured(stacks, tmp_path / "out", num=600, modes_n=50)

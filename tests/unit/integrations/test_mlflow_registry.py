@@ -26,7 +26,8 @@ FD = {"value": 3.0, "std": 0.1, "per_seed": {"0": 2.9, "1": 3.1}, "floor": 0.02,
 METRICS = {
     "fd": {"name": "fd_cnn_shapes@1a2b3c4d_n64", "split": "test"} | FD,
     "class_coverage": {"name": "class_coverage_cnn_shapes@1a2b3c4d", "value": 1.0},
-    "extractor": {"sha256": "1a2b"},
+    "copied_share": {"name": "copied_share_cnn_shapes@1a2b3c4d_n64", "value": 0.0, "floor": 0.0},
+    "extractors": {"first": {"name": "cnn_shapes@1a2b3c4d", "task": "classifier"}},
 }
 PASSING, FAILING = FloorsConfig(fd_max=5.0), FloorsConfig(fd_max=1.0)
 LINEAGE = Lineage(recipe="r" * 64, machine="m" * 64, dataset="shapes", commit="c" * 40, data="d" * 32)
@@ -60,7 +61,7 @@ def logged_models(bundle_hash: str):
 def test_a_bundle_becomes_a_version_that_says_where_it_comes_from(make_bundle, home):
     folder = make_bundle(1)
     done = enter(folder, "says")
-    assert (done.version, done.alias, done.created, done.uri) == (1, "champion", True, "models:/says/1")
+    assert (done.version, done.alias, done.created, done.uri) == (1, "challenger", True, "models:/says/1")
     version = find_version("says", sha256_file(folder / "model.json"))
     expected = {"recipe": "r" * 64, "machine": "m" * 64, "dataset": "shapes", "commit": "c" * 40, "data": "d" * 32}
     assert {key: version.tags[f"ganline.{key}"] for key in expected} == expected
@@ -87,31 +88,57 @@ def test_registering_again_changes_nothing_and_takes_milliseconds(make_bundle):
     started = time.monotonic()
     second = enter(folder, "again")
     assert time.monotonic() - started < 0.25
-    assert (second.version, second.alias, second.created) == (first.version, "champion", False)
+    assert (second.version, second.alias, second.created) == (first.version, "challenger", False)
     assert versions("again") == before
 
 
-def test_the_first_that_passes_is_champion_later_ones_challenger_failing_ones_nothing(make_bundle):
+def crown(name: str, version: int) -> None:
+    """Give the alias champion as `ganline promote` does: registering never does."""
+    client = mlflow_store.open_store().client
+    client.set_registered_model_alias(name, "champion", str(version))
+    if find_challenger(name) == version:
+        client.delete_registered_model_alias(name, "challenger")
+
+
+def find_challenger(name: str) -> int | None:
+    return mlflow_versions.holder(versions(name), "challenger")
+
+
+def test_the_newest_that_passes_is_challenger_and_nothing_becomes_champion_by_being_registered(make_bundle):
     refused = enter(make_bundle(10), "ranks", FAILING)
     assert (refused.version, refused.alias, refused.verdict.passed) == (1, None, False)
     assert "is 3 (floor: <= 1)" in versions("ranks")[0].tags["ganline.floors"]
-    assert enter(make_bundle(11), "ranks").alias == "champion"
+    assert enter(make_bundle(11), "ranks").alias == "challenger"
+    crown("ranks", 2)
     assert enter(make_bundle(12), "ranks").alias == "challenger"
     assert enter(make_bundle(13), "ranks").alias == "challenger"
     assert enter(make_bundle(14), "ranks", FAILING).alias is None
     assert [version.aliases for version in versions("ranks")] == [(), ("champion",), (), ("challenger",), ()]
     assert enter(make_bundle(12, name="same"), "ranks").created is False
     assert [version.aliases for version in versions("ranks")] == [(), ("champion",), (), ("challenger",), ()]
+    assert enter(make_bundle(11, name="same"), "ranks", FloorsConfig(fd_max=6.0)).alias == "champion"
+    assert find_challenger("ranks") == 4
 
 
-def test_floors_that_were_lowered_promote_a_refused_version_and_raised_ones_take_nothing_away(make_bundle):
+def test_floors_that_were_lowered_make_a_refused_version_challenger_and_raised_ones_take_nothing_away(make_bundle):
     folder = make_bundle(20)
     assert enter(folder, "floors", FAILING).alias is None
     lowered = enter(folder, "floors", PASSING)
-    assert (lowered.version, lowered.alias, lowered.created) == (1, "champion", False)
+    assert (lowered.version, lowered.alias, lowered.created) == (1, "challenger", False)
     raised = enter(folder, "floors", FAILING)
-    assert (raised.alias, raised.verdict.passed) == ("champion", False)
+    assert (raised.alias, raised.verdict.passed) == ("challenger", False)
     assert versions("floors")[0].tags["ganline.floors"].startswith("refused: ")
+
+
+def test_a_version_that_a_rollback_took_back_does_not_become_challenger_again(make_bundle):
+    folder = make_bundle(21)
+    enter(folder, "taken")
+    client = mlflow_store.open_store().client
+    client.delete_registered_model_alias("taken", "challenger")
+    client.set_model_version_tag("taken", "1", mlflow_registry.PROMOTION_TAG, f"{mlflow_registry.TAKEN_BACK} (line 3)")
+    assert enter(folder, "taken", FloorsConfig(fd_max=6.0)).alias is None
+    client.set_model_version_tag("taken", "1", mlflow_registry.PROMOTION_TAG, "refused (line 4)")
+    assert enter(folder, "taken", FloorsConfig(fd_max=7.0)).alias == "challenger"
 
 
 STEPS = [
@@ -151,7 +178,7 @@ def test_a_registration_killed_at_any_step_is_finished_by_the_next(make_bundle, 
     half_made = versions(name)
     assert all(JUDGED_TAG not in version.tags for version in half_made)
     done = enter(folder, name)
-    assert (done.version, done.alias, done.created) == (1, "champion", not half_made)
+    assert (done.version, done.alias, done.created) == (1, "challenger", not half_made)
     (version,) = versions(name)
     assert {key.removeprefix("ganline.") for key in version.tags} == {
         *("bundle", "recipe", "machine", "dataset", "commit", "data", "floors", "judged")
@@ -166,13 +193,14 @@ def test_a_registration_killed_at_any_step_is_finished_by_the_next(make_bundle, 
     assert "# shapes" in client.get_model_version(name, "1").description
     assert client.get_registered_model(name).description
     shutil.rmtree(state.home() / "cache", ignore_errors=True)
-    assert ganline.load(f"models:/{name}@champion").sample(1).shape == (1, 1, 8, 8)
+    assert ganline.load(f"models:/{name}@challenger").sample(1).shape == (1, 1, 8, 8)
 
 
 def test_killed_between_alias_and_last_tag_the_alias_is_not_given_twice(make_bundle, monkeypatch):
     from mlflow import MlflowClient
 
     enter(make_bundle(30), "late")
+    crown("late", 1)
     genuine = MlflowClient.set_model_version_tag
 
     def killed_at_the_end(self, name, version, key, value):
@@ -210,13 +238,13 @@ def test_what_is_read_directly_is_what_mlflow_says(make_bundle):
 def test_tables_that_are_not_as_expected_are_left_to_mlflow(make_bundle, monkeypatch):
     enter(make_bundle(53), "schema")
     monkeypatch.setattr(mlflow_versions, "TAGS", "SELECT no_such_column FROM model_version_tags WHERE name = ?")
-    assert [version.aliases for version in versions("schema")] == [("champion",)]
+    assert [version.aliases for version in versions("schema")] == [("challenger",)]
 
 
 def test_a_model_comes_back_as_it_was_and_is_kept_by_its_hash(make_bundle, home):
     folder = make_bundle(60)
     enter(folder, "back")
-    got = download_bundle("models:/back@champion")
+    got = download_bundle("models:/back@challenger")
     assert got == download_bundle("models:/back/1") == home / "cache" / "bundles" / sha256_file(folder / "model.json")
     assert np.array_equal(ganline.load("models:/back/1").sample(8, seed=3), ganline.load(str(folder)).sample(8, seed=3))
 
@@ -245,7 +273,7 @@ def test_artifacts_that_were_exchanged_are_refused(make_bundle):
     ("uri", "said"),
     [
         ("models:/nobody@champion", ["no model 'nobody'", "errors"]),
-        ("models:/errors@winner", ["no alias 'winner'", "@champion (version 1)"]),
+        ("models:/errors@winner", ["no alias 'winner'", "@challenger (version 1)"]),
         ("models:/errors/9", ["no version '9'", "from 1 to 1"]),
         ("models:/errors", ["names no model", "models:/NAME@ALIAS"]),
         ("models:/", ["names no model"]),

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from ganline.devices import pick
 from ganline.errors import TrainingError
 from ganline.evaluation.extractor import Extractor, FeatureNet
-from ganline.evaluation.probe import histogram_entropy, make_probe, variance_within
+from ganline.evaluation.probe import make_probe
 from ganline.files import read_json
 from ganline.models.spec import Generator
 from ganline.training import loop, watchdog
@@ -271,21 +271,9 @@ def test_the_probe_sees_one_picture_a_class_as_collapse_within_classes(digits) -
     ]
 
 
-def test_variance_within_classes_is_around_each_ones_own_mean() -> None:
-    features, labels = np.array([[0.0, 1.0], [2.0, 1.0], [10.0, 5.0], [10.0, 9.0]] * 20), np.array([3, 3, 7, 7] * 20)
-    assert variance_within(features, labels) == pytest.approx(20 * (1 + 1 + 4 + 4) / 78)
-
-
 def test_variance_within_more_classes_than_images_tell_of_is_left_out(digits) -> None:
-    assert variance_within(np.zeros((500, 2)), np.arange(500)) is None
     torch.manual_seed(0)
     net = FeatureNet(channels=1, resolution=16, width=8, feature_dim=16, num_classes=3)
     extract = Extractor(net, {"name": "x", "task": "classifier"}, pick("fp32"))
     probe = make_probe(extract, digits.split("train"), seed=0, n=64, num_classes=1000, compute=pick("fp32"))
     assert "within" not in probe(OneAClass(torch.zeros(1000, 1, 16, 16)))
-
-
-def test_entropy_of_even_and_single_histograms() -> None:
-    even = torch.eye(4).repeat(3, 1).numpy()
-    assert histogram_entropy(even) == pytest.approx(1.3862943611)
-    assert histogram_entropy(even[:1]) == 0.0

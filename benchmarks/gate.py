@@ -1,0 +1,218 @@
+"""The gate on real models: itself, a better one, one that memorises, one that drops a class.
+
+    python benchmarks/gate.py train                      # the models, once; kept under .ganline/gate
+    python benchmarks/gate.py duels --out benchmarks/results/gate.json
+    python benchmarks/gate.py itself --trials 200 --n 1000 --out benchmarks/results/gate_itself.json
+
+Needs the outs up to `reference` (`dvc repro reference`). All are the default network with other data or another budget
+(MODELS). `duels` scores pairs as `ganline promote` does and judges them by params.yaml's rules. `itself` lets a model
+challenge itself: each trial draws ten fresh seeds for either side, so that its latents differ and nothing else does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ganline.environment import set_defaults
+
+set_defaults()
+
+import numpy as np
+
+from ganline.config import Config, load_config, merge
+from ganline.data.loader import Prepared, Split
+from ganline.devices import machine, make_exact, pick
+from ganline.evaluation.panel import first_of, measure
+from ganline.evaluation.reference import load_reference
+from ganline.evaluation.uncertainty import paired_difference
+from ganline.files import sha256_json
+from ganline.models import Conditioning, ImageSpec
+from ganline.registry.bundle import GENERATOR, ModelSpec, open_bundle, write_bundle
+from ganline.registry.promotion import judge
+from ganline.scoring import Scores, score
+from ganline.stages.measuring import extractors
+from ganline.stages.places import PREPARE, REFERENCE
+from ganline.training.config import TrainConfig
+from ganline.training.loop import Run, train
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model departs from params.yaml."""
+
+    section: dict[str, Any]
+    num_images: int | None = None
+    """Training images that it sees, the first of a random order; None: all."""
+    dropped: str | None = None
+    """A class whose images are replaced by those of the next one: G is asked for it and paints something else."""
+
+
+MODELS = {
+    "early": Recipe({"total_kimg": 10}),
+    "later": Recipe({"total_kimg": 60}),
+    "memoriser": Recipe({"total_kimg": 150, "objective": {"r1_gamma": 0.02, "r2_gamma": 0.02}}, num_images=200),
+    "dropper": Recipe({"total_kimg": 120}, dropped="Dress"),
+}
+# (champion, challenger, whether the rules should let it win)
+DUELS = (
+    ("early", "later", True),
+    ("later", "early", False),
+    ("early", "dropper", False),
+    ("early", "memoriser", False),
+)
+
+
+class Part(Split):
+    """Some of a split's images, in memory."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray):
+        self.images, self.labels = images, labels
+
+
+def images_for(recipe: Recipe, prepared: Prepared) -> Split:
+    """The training images of a recipe."""
+    split = prepared.split("train")
+    rows = np.random.default_rng(0).permutation(len(split))[: recipe.num_images]
+    images, labels = split.images[np.sort(rows)], split.labels[np.sort(rows)]
+    if recipe.dropped is not None:
+        gone = prepared.labels.index(recipe.dropped)
+        others = np.flatnonzero(labels == (gone + 1) % len(prepared.labels))
+        places = np.flatnonzero(labels == gone)
+        images[places] = images[np.resize(others, len(places))]
+    return Part(np.ascontiguousarray(images), labels)
+
+
+def make(name: str, recipe: Recipe, prepared: Prepared, config: Config, folder: Path) -> None:
+    """Train a model and write its bundle."""
+    section = TrainConfig.model_validate(
+        merge(config.train.model_dump(mode="json"), recipe.section | {"checkpoint_seconds": 60.0})
+    )
+    compute, labels = pick(section.precision), prepared.labels
+    image = ImageSpec(resolution=prepared.resolution, channels=prepared.channels)  # type: ignore[arg-type]
+    started = time.monotonic()
+    work = folder.parent / "work" / name
+    state = train(
+        section,
+        images_for(recipe, prepared),
+        image=image,
+        conditioning=Conditioning(labels=labels),
+        run=Run(work, sha256_json([name, section.model_dump(mode="json")]), machine(compute)),
+        compute=compute,
+    )
+    spec = ModelSpec(dataset=prepared.name, model=section.model, image=image, labels=labels)
+    write_bundle(folder, spec, networks={GENERATOR: state.G_ema.state_dict()})
+    print(f"{name}: {section.total_kimg:g} kimg in {time.monotonic() - started:.0f} s", flush=True)
+
+
+KEYS = ("fd", "fd_second", "kid", "recall", "coverage", "class_coverage", "copied_share", "c_t")
+
+
+def duel(champion: str, challenger: str, expected: bool, *, root: Path, models: Path, config: Config) -> dict[str, Any]:
+    """Score and judge one pair."""
+    old, new = score(root, config, [models / champion, models / challenger])
+    verdict = judge(old, new, config.promotion)
+    figures = {
+        key: [old.figures[key]["value"], new.figures[key]["value"]]
+        for key in KEYS
+        if key in old.figures and key in new.figures
+    }
+    difference = paired_difference("fd", old.figures["fd"], new.figures["fd"])
+    print(f"{champion} <- {challenger}: {verdict}\n{verdict.table()}\n", flush=True)
+    return {
+        "champion": champion,
+        "challenger": challenger,
+        "should_win": expected,
+        "wins": verdict.passed,
+        "refused": list(verdict.refused),
+        "figures": figures,
+        "fd_difference": [difference.value, difference.low, difference.high],
+    }
+
+
+def itself(root: Path, bundle: Path, config: Config, *, trials: int, n: int) -> dict[str, Any]:
+    """How often a model beats itself with other latents."""
+    compute = pick("fp32")
+    looking = extractors(config, root, compute)
+    real = first_of(load_reference(root / REFERENCE, compute.device, looking), n)
+    opened = open_bundle(bundle)
+    G, num_classes = compute.place(opened.generator()), opened.spec.conditioning.num_classes
+    seeds = list(config.promotion.seeds)
+
+    def scores(offset: int) -> Scores:
+        own = [1_000_000 + offset + i for i in range(len(seeds))]
+        records = measure(
+            G,
+            num_classes=num_classes,
+            extractors=looking,
+            real=real,
+            seeds=own,
+            memorisation_n=min(n, 500),
+            compute=compute,
+        )
+        names = dict(zip(map(str, own), map(str, seeds), strict=True))
+        for record in records.values():  # paired with the other side's by position
+            record["seeds"] = seeds
+            for part in ("per_seed", "per_half"):
+                if part in record:
+                    record[part] = {names[seed]: value for seed, value in record[part].items()}
+        return Scores(records, 1.0)
+
+    promoted, lower, started = 0, 0, time.monotonic()
+    for trial in range(trials):
+        champion, challenger = (scores(1000 * trial + 500 * side) for side in (0, 1))
+        verdict = judge(champion, challenger, config.promotion)
+        promoted += verdict.passed
+        lower += next(row.passed is True for row in verdict.rows if row.rule == "min_improvement")
+        if (trial + 1) % 10 == 0:
+            told = f"{trial + 1} trials: promoted {promoted}, distance surely lower {lower}"
+            print(f"{told}; {time.monotonic() - started:.0f} s", flush=True)
+    return {"trials": trials, "n": n, "promoted": promoted, "distance_surely_lower": lower, "model": bundle.name}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["train", "duels", "itself"])
+    parser.add_argument("--root", type=Path, default=ROOT, help="a checkout or workspace with artifacts")
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--n", type=int, default=1000, help="images of each seed in `itself`")
+    parser.add_argument("--model", default="later", help="which one challenges itself")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    make_exact()
+    logging_quietly()
+    config, models = load_config(options.root), options.root / ".ganline" / "gate"
+    result: dict[str, Any] = {"command": f"python benchmarks/gate.py {options.what}", "machine": machine(pick("fp32"))}
+    if options.what == "train":
+        prepared = Prepared(options.root / PREPARE)
+        for name, recipe in MODELS.items():
+            if not (models / name).is_dir():
+                make(name, recipe, prepared, config, models / name)
+        return
+    if options.what == "duels":
+        told = {"root": options.root, "models": models, "config": config}
+        result["duels"] = [duel(*each, **told) for each in DUELS]
+    else:
+        result |= itself(options.root, models / options.model, config, trials=options.trials, n=options.n)
+        print(json.dumps(result))
+    if options.out:
+        options.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def logging_quietly() -> None:
+    """One line a seed is too much of four thousand."""
+    import logging
+
+    logging.getLogger("ganline").setLevel(logging.WARNING)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("GANLINE_HOME", str(ROOT / ".ganline"))
+    main()

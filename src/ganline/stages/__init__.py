@@ -1,0 +1,126 @@
+"""The stages: plain functions that read files, call the core and write files. Only they know file names.
+
+dvc.yaml, the CLI and the tests use this table; a test holds it against dvc.yaml.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ganline.config import Config
+from ganline.lineage import TRAINING_ROOMS
+from ganline.stages.data import manifest, prepare, validate
+from ganline.stages.measuring import evaluate, extractor, judge, reference, usefulness
+from ganline.stages.places import (
+    DATA,
+    EXPECTATIONS,
+    EXTRACTOR,
+    JUDGE,
+    MANIFEST,
+    METRICS,
+    MODEL,
+    NEIGHBOURS,
+    PREPARE,
+    REFERENCE,
+    REPORT,
+    SAMPLES,
+    TRAIN,
+    USEFULNESS,
+    VALIDATE,
+)
+from ganline.stages.product import export, report
+from ganline.stages.training import train
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage's function, and what dvc.yaml must say of it: params sections, inputs, outs, rooms of source code."""
+
+    run: Callable[[Config, Path], None]
+    sections: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outs: tuple[str, ...]
+    rooms: tuple[str, ...]
+
+
+CORE = ("devices.py", "files.py", "images.py", "ranks.py", "seeds.py")
+LOOKING = ("data/loader.py", "evaluation/extractor.py", "evaluation/config.py", *CORE)
+
+STAGES: Mapping[str, Stage] = {
+    "manifest": Stage(manifest, ("data.source", "manifest"), (DATA,), (MANIFEST,), ("data", "files.py")),
+    "validate": Stage(
+        validate,
+        ("data.source", "validate"),
+        (DATA, MANIFEST, EXPECTATIONS),
+        (VALIDATE,),
+        (
+            "data",
+            "integrations/expectations.py",
+            "integrations/expectations_report.py",
+            "integrations/report.html.j2",
+            "files.py",
+            "images.py",
+        ),
+    ),
+    "prepare": Stage(prepare, ("data.source", "prepare"), (DATA, MANIFEST, VALIDATE), (PREPARE,), ("data", "files.py")),
+    "extractor": Stage(extractor, ("extractor",), (PREPARE,), (EXTRACTOR,), LOOKING),
+    "judge": Stage(judge, ("judge",), (PREPARE,), (JUDGE,), LOOKING),
+    "reference": Stage(
+        reference,
+        ("reference",),
+        (PREPARE, EXTRACTOR, JUDGE),
+        (REFERENCE,),
+        ("data/loader.py", "evaluation", "models", *CORE),
+    ),
+    "train": Stage(
+        train,
+        ("train",),
+        (PREPARE, EXTRACTOR),
+        (TRAIN,),
+        (
+            *TRAINING_ROOMS,
+            "files.py",
+            "integrations/curves.py",
+            "integrations/evolution.py",
+            "registry/bundle.py",
+        ),
+    ),
+    "evaluate": Stage(
+        evaluate,
+        ("evaluate", "reference"),
+        (PREPARE, EXTRACTOR, JUDGE, REFERENCE, TRAIN),
+        (METRICS, SAMPLES, NEIGHBOURS),
+        ("data/loader.py", "draws.py", "evaluation", "models", "registry/bundle.py", *CORE),
+    ),
+    "usefulness": Stage(
+        usefulness,
+        ("usefulness", "reference.split"),
+        (PREPARE, TRAIN),
+        (USEFULNESS,),
+        (
+            "data/loader.py",
+            "draws.py",
+            "evaluation/uncertainty.py",
+            "evaluation/usefulness.py",
+            "models",
+            "registry/bundle.py",
+            *CORE,
+        ),
+    ),
+    "report": Stage(
+        report,
+        ("train",),
+        (METRICS, SAMPLES, NEIGHBOURS, USEFULNESS, TRAIN),
+        (REPORT,),
+        ("evaluation/page", "registry/bundle.py", "files.py"),
+    ),
+    "export": Stage(
+        export,
+        ("train",),
+        (TRAIN, METRICS, SAMPLES),
+        (MODEL,),
+        ("registry/bundle.py", "registry/card.py"),
+    ),
+}

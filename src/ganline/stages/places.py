@@ -1,0 +1,21 @@
+"""Where stages keep what they read and write, relative to the checkout or workspace."""
+
+from __future__ import annotations
+
+DATA = "data"
+MANIFEST = "artifacts/manifest"
+VALIDATE = "artifacts/validate"
+PREPARE = "artifacts/prepare"
+EXTRACTOR = "artifacts/extractor"
+JUDGE = "artifacts/judge"
+REFERENCE = "artifacts/reference"
+TRAIN = "artifacts/train"
+CURVES, EVOLUTION = "curves.png", "evolution.png"
+METRICS = "artifacts/evaluate/metrics.json"
+SAMPLES = "artifacts/evaluate/samples.png"
+NEIGHBOURS = "artifacts/evaluate/neighbours.png"
+USEFULNESS = "artifacts/usefulness/usefulness.json"
+REPORT = "artifacts/report/report.html"
+MODEL = "artifacts/model"
+EXPECTATIONS = "expectations"
+PREVIOUS_PROFILE = "expectations/previous.json"

@@ -1,0 +1,138 @@
+"""The stage that trains, and where it keeps its state meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ganline.config import Config
+from ganline.errors import TrainingError
+from ganline.files import write_bytes, write_json
+from ganline.home import home
+from ganline.lineage import train_recipe
+from ganline.stages.places import CURVES, EVOLUTION, EXTRACTOR, PREPARE, TRAIN
+
+log = logging.getLogger(__name__)
+
+
+def train(config: Config, root: Path) -> None:
+    """Train the GAN: its state lies in the recipe's work folder while it runs, then a bundle with its history.
+
+    Under torchrun every rank runs this; the first holds the work folder and writes the outs.
+    """
+    from ganline import ranks
+
+    with ranks.joined():
+        train_together(config, root)
+
+
+def train_together(config: Config, root: Path) -> None:
+    """What each rank of a training does."""
+    from ganline import ranks
+    from ganline.data.loader import Prepared
+    from ganline.devices import machine, make_exact, pick
+    from ganline.evaluation.extractor import Extractor
+    from ganline.evaluation.probe import make_probe
+    from ganline.images import png_bytes
+    from ganline.integrations.curves import curves
+    from ganline.integrations.evolution import strip_of
+    from ganline.registry.bundle import DISCRIMINATOR, GENERATOR, ModelSpec, write_bundle
+    from ganline.training.loop import Run
+    from ganline.training.loop import train as run_training
+    from ganline.training.tracker import read_lines
+
+    make_exact()
+    compute = pick(config.train.precision)
+    prepared = Prepared(root / PREPARE)
+    spec = ModelSpec(
+        dataset=prepared.name,
+        model=config.train.model,
+        image={"resolution": prepared.resolution, "channels": prepared.channels},  # type: ignore[arg-type]
+        labels=prepared.labels,
+    )
+    recipe = train_recipe(config, root / PREPARE, root / EXTRACTOR)
+    work, here = work_folder(root, recipe), machine(compute, world_size=ranks.size())
+    if config.train.compile:
+        here["compiled"] = compute.can_compile()
+    with only_writer(work) if ranks.is_first() else nullcontext():
+        if ranks.is_first():
+            write_json(work / "machine.json", here)
+        probe = None
+        if ranks.is_first():
+            probe = make_probe(
+                Extractor.load(root / EXTRACTOR, compute),
+                prepared.split("val"),
+                seed=config.train.seed,
+                n=config.train.watch.n,
+                num_classes=spec.conditioning.num_classes,
+                compute=compute,
+            )
+            if probe is None:
+                log.warning("train: too few validation images for the watchdog; it is off")
+        state = run_training(
+            config.train,
+            prepared.split("train"),
+            image=spec.image,
+            conditioning=spec.conditioning,
+            run=Run(work, recipe, here),
+            compute=compute,
+            initial=initial_networks(config, root),
+            probe=probe,
+        )
+        if not ranks.is_first():
+            return
+        networks = {GENERATOR: state.G_ema.state_dict(), DISCRIMINATOR: state.D.state_dict()}
+        write_bundle(root / TRAIN, spec, networks=networks)
+        shutil.copyfile(work / "history.jsonl", root / TRAIN / "history.jsonl")
+        write_bytes(root / TRAIN / CURVES, png_bytes(curves(read_lines(work / "history.jsonl"))))
+        write_bytes(root / TRAIN / EVOLUTION, png_bytes(strip_of(work / "samples")))
+        write_json(work / "outcome.json", {"exact": state.exact, "skipped": state.skipped, **state.extra})
+    if state.skipped:
+        log.warning("train: %d updates were masked because they were not finite", state.skipped)
+
+
+def work_folder(root: Path, recipe: str) -> Path:
+    """Where a training of this recipe keeps its state and its logs."""
+    folder = home(root) / "work" / recipe[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@contextmanager
+def only_writer(work: Path) -> Iterator[None]:
+    """Hold a work folder, or say that another process does. Raises TrainingError."""
+    lock = FileLock(work / ".lock")
+    try:
+        lock.acquire(timeout=5)
+    except Timeout as error:
+        raise TrainingError(
+            f"another process trains this recipe in {work}", remedy="wait for it, or stop it and run again"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def initial_networks(config: Config, root: Path) -> Mapping[str, dict[str, Any]]:
+    """Tensors of `train.init_from`, from the bundle that fetch pinned by hash."""
+    from ganline.registry.bundle import DISCRIMINATOR, GENERATOR, open_bundle
+
+    init = config.train.init_from
+    if init is None:
+        return {}
+    folder = home(root) / "bundles" / str(init.bundle)
+    if init.bundle is None or not folder.is_dir():
+        raise TrainingError(
+            f"train.init_from: the bundle of {init.model} is not here",
+            expected=f"its hash in train.init_from.bundle and its files in {folder}",
+            remedy="run `ganline fetch`, which gets and pins it",
+        )
+    bundle = open_bundle(folder)
+    return {"G": bundle.state(GENERATOR), "D": bundle.state(DISCRIMINATOR)}
