@@ -58,7 +58,7 @@ class Recipe:
 MODELS = {
     "early": Recipe({"total_kimg": 10}),
     "later": Recipe({"total_kimg": 60}),
-    "memoriser": Recipe({"total_kimg": 150, "objective": {"r1_gamma": 0.02, "r2_gamma": 0.02}}, num_images=200),
+    "memoriser": Recipe({"total_kimg": 150, "objective": {"r1_gamma": 0.02, "r2_gamma": 0.02}}, num_images=500),
     "dropper": Recipe({"total_kimg": 120}, dropped="Dress"),
 }
 # (champion, challenger, whether the rules should let it win)

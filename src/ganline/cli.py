@@ -230,6 +230,21 @@ def generate(
     print(save_images(images, labels, output))
 
 
+@app.command(rich_help_panel="Models")
+def compare(
+    champion: Annotated[str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION or a bundle folder.")],
+    challenger: Annotated[str, typer.Argument(help="The other one; changes are told from the first to this one.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The page, .html.")] = Path("comparison.html"),
+) -> None:
+    """Measure two models under one protocol, and show on a page what surely differs."""
+    from ganline.comparing import write_comparison
+    from ganline.workspace import checkout
+
+    for line in write_comparison(checkout(), (champion, challenger), output).words:
+        print(line)
+    print(f"the page is {output}")
+
+
 @app.command(rich_help_panel="Machine")
 def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) -> None:
     """Open the MLflow UI (runs and model registry) on loopback, until Ctrl-C."""

@@ -68,6 +68,14 @@ class ReferenceConfig(BaseModel):
     pretrained: tuple[PretrainedConfig, ...] = ()
     """Published networks that distances are told with as well."""
 
+    @field_validator("pretrained")
+    @classmethod
+    def names_differ(cls, pretrained: tuple[PretrainedConfig, ...]) -> tuple[PretrainedConfig, ...]:
+        names = [each.name for each in pretrained]
+        if len(set(names)) < len(names):
+            raise ValueError("a network stands there twice: figures are told by its name")
+        return pretrained
+
 
 class EvaluateConfig(BaseModel):
     """How the trained generator is measured."""

@@ -18,7 +18,7 @@ from ganline.errors import DataError
 
 BLOCK = 2**21
 """Most distances that are held at once (float32, 8 MB: they stay in the cache)."""
-SPARE = 8
+SPARE = 4
 """Candidates beyond the k nearest that are compared in float64."""
 
 
@@ -29,7 +29,7 @@ class Screen:
     """
 
     def __init__(self, queries: Tensor, candidates: Tensor):
-        centre = candidates.double().mean(dim=0).to(candidates.dtype)
+        centre = candidates.mean(dim=0, dtype=torch.float64).to(candidates.dtype)
         self.queries, self.candidates = queries, candidates
         self._c = (candidates - centre).float()
         self._q = self._c if queries is candidates else (queries - centre.to(queries.dtype)).float()

@@ -17,6 +17,7 @@ from ganline.registry.promotion import Verdict
 
 # MLflow's own tag, by which its UI leads from a logged model to its versions.
 VERSIONS_TAG = "mlflow.modelVersions"
+REPORT = "report.html"
 # The width of MLflow's column for descriptions.
 MAX_DESCRIPTION = 5000
 # Relative, so that it works below any host and prefix. The UI drops data: URIs from descriptions.
@@ -39,9 +40,9 @@ def describe(
     client, number = store.client, str(version.version)
     for key, value in {**tags, "ganline.floors": str(verdict)}.items():
         client.set_model_version_tag(version.name, number, key, value)
-    client.update_model_version(version.name, number, version_text(version, folder, verdict))
-    client.update_registered_model(version.name, model_text(version.name))
     run_id = link(store, version)
+    client.update_model_version(version.name, number, version_text(version, folder, verdict, report_of(store, run_id)))
+    client.update_registered_model(version.name, model_text(version.name))
     log_figures(store, run_id, version.model_id, final_metrics(metrics))
     for picture in sorted(folder.glob("*.png")):
         client.log_artifact(run_id, str(picture))
@@ -64,6 +65,14 @@ def link(store: Store, version: Version) -> str:
     return run_id
 
 
+def report_of(store: Store, run_id: str) -> str:
+    """Where the UI shows the run's report; empty if it has none. Relative, so that it works below any host."""
+    if REPORT not in [item.path for item in store.client.list_artifacts(run_id)]:
+        return ""
+    experiment = store.client.get_run(run_id).info.experiment_id
+    return f"#/experiments/{experiment}/runs/{run_id}/artifacts/{REPORT}"
+
+
 def log_figures(store: Store, run_id: str, model_id: str, figures: Mapping[str, float]) -> None:
     """Figures for the model's page and the run's, each once: one that the run has keeps its time and step."""
     from mlflow.entities import Metric
@@ -78,8 +87,8 @@ def log_figures(store: Store, run_id: str, model_id: str, figures: Mapping[str, 
         store.client.log_batch(run_id, metrics=batch)
 
 
-def version_text(version: Version, folder: Path, verdict: Verdict) -> str:
-    """The description of a version: title, picture, model card, verdict, how to use it and where its parts are."""
+def version_text(version: Version, folder: Path, verdict: Verdict, report: str = "") -> str:
+    """The description of a version: title, picture, report, model card, verdict, how to use it, where its parts are."""
     card_file = folder / "card.md"
     card = card_file.read_text(encoding="utf-8").strip() if card_file.is_file() else f"# {version.name}"
     picture = PICTURE.format(model_id=version.model_id) if (folder / "samples.png").is_file() else ""
@@ -95,8 +104,9 @@ def version_text(version: Version, folder: Path, verdict: Verdict) -> str:
         ]
     )
     title, _, rest = card.partition("\n")  # lists of versions show how the text begins
-    space = MAX_DESCRIPTION - len(title) - len(picture) - len(tail) - 6
-    return "\n\n".join(part for part in (title, picture, shorten(rest.strip(), space), tail) if part)
+    link = f"**[Report]({report})**: every figure with floor and interval, neighbours, curves, warnings" if report else ""
+    space = MAX_DESCRIPTION - len(title) - len(picture) - len(link) - len(tail) - 8
+    return "\n\n".join(part for part in (title, picture, link, shorten(rest.strip(), space), tail) if part)
 
 
 def shorten(text: str, limit: int) -> str:

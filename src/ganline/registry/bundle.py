@@ -44,6 +44,16 @@ class ModelSpec(BaseModel):
         """The labels if the model is class-conditional, else none."""
         return Conditioning(labels=self.labels if self.model.class_conditional else ())
 
+    def facts(self) -> dict[str, str]:
+        """What a page says of the model: heading -> text."""
+        size, colour = self.image.resolution, "grey" if self.image.channels == 1 else "RGB"
+        return {
+            "Data": self.dataset,
+            "Model": self.model.name,
+            "Images": f"{size} x {size}, {colour}",
+            "Classes": str(len(self.conditioning.labels) or "none: unconditional"),
+        }
+
     def build_generator(self) -> nn.Module:
         return self.model.build_generator(self.image, self.conditioning)
 

@@ -114,7 +114,7 @@ STAGES: Mapping[str, Stage] = {
         ("train",),
         (METRICS, SAMPLES, NEIGHBOURS, USEFULNESS, TRAIN),
         (REPORT,),
-        ("evaluation/page", "registry/bundle.py", "files.py"),
+        ("evaluation/page", "evaluation/uncertainty.py", "registry/bundle.py", "files.py", "images.py"),
     ),
     "export": Stage(
         export,

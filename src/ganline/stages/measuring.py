@@ -109,10 +109,11 @@ def evaluate(config: Config, root: Path) -> None:
 
 def describe(extract: FeatureExtractor) -> dict[str, Any]:
     """What a report says of an extractor."""
-    meta = getattr(extract, "meta", {})
-    return {"name": extract.name} | {
-        key: meta[key] for key in ("task", "validation_accuracy", "preprocessing", "layer") if key in meta
-    }
+    meta = getattr(extract, "meta", None)
+    if meta is None:
+        return {"name": extract.name} | {key: getattr(extract, key) for key in ("preprocessing", "layer")}
+    told = {key: meta[key] for key in ("name", "task", "validation_accuracy", "preprocessing", "layer")}
+    return told | {"feature_dim": meta["net"]["feature_dim"]}
 
 
 def usefulness(config: Config, root: Path) -> None:

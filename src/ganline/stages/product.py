@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ganline.config import Config
 from ganline.files import read_json, write_bytes
 from ganline.stages.places import CURVES, EVOLUTION, METRICS, MODEL, NEIGHBOURS, REPORT, SAMPLES, TRAIN, USEFULNESS
-
-if TYPE_CHECKING:
-    from ganline.registry.bundle import ModelSpec
-    from ganline.training.config import TrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +20,12 @@ def report(config: Config, root: Path) -> None:
     spec = open_bundle(root / TRAIN).spec
     page = render_report(
         title=f"{spec.dataset}: {spec.model.name}",
-        model=model_facts(spec, config.train),
+        model=spec.facts()
+        | {
+            "Training": f"{config.train.total_kimg:g} kimg, {config.train.objective.adversarial} loss",
+            "Batch": str(config.train.batch),
+            "Seed": str(config.train.seed),
+        },
         metrics=read_json(root / METRICS),
         usefulness=read_json(root / USEFULNESS),
         pictures={
@@ -36,19 +36,6 @@ def report(config: Config, root: Path) -> None:
         },
     )
     write_bytes(root / REPORT, page.encode())
-
-
-def model_facts(spec: ModelSpec, train: TrainConfig) -> dict[str, str]:
-    """The head of a report: what the model is, content only."""
-    size, colour = spec.image.resolution, "grey" if spec.image.channels == 1 else "RGB"
-    return {
-        "Data": spec.dataset,
-        "Model": spec.model.name,
-        "Images": f"{size} x {size}, {colour}",
-        "Classes": str(len(spec.conditioning.labels) or "none: unconditional"),
-        "Training": f"{train.total_kimg:g} kimg, {train.objective.adversarial} loss, batch {train.batch}",
-        "Seed": str(train.seed),
-    }
 
 
 def export(config: Config, root: Path) -> None:

@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 
 from ganline.errors import DataError
-from ganline.evaluation.page import charts
 from ganline.evaluation.page.classes import SHOWN
 from ganline.evaluation.page.pictures import columns, picture
 from ganline.evaluation.page.render import render_comparison, render_report, seed_ranges
@@ -33,7 +32,6 @@ from tests.unit.evaluation.page_figures import (
 )
 
 VOID = {"meta", "link", "img", "br", "circle", "path"}
-STYLE = Path(charts.__file__).with_name("style.css.j2")
 
 
 class Outline(HTMLParser):
@@ -145,6 +143,11 @@ def test_the_order_of_figures_in_the_file_does_not_matter() -> None:
     assert report(dict(reversed(fashion().items()))) == report(fashion())
 
 
+def test_the_order_of_pictures_does_not_matter() -> None:
+    turned = dict(reversed(pictures().items()))
+    assert comparison(pictures=(turned, turned)) == comparison()
+
+
 def test_a_report_shows_value_interval_floor_and_name_of_every_figure() -> None:
     text = Outline(report(fashion())).text
     for key, each in (fashion() | useful()).items():
@@ -182,6 +185,20 @@ def test_classes_come_worst_first() -> None:
     assert set(rows) == set(FASHION)
     assert rows[:2] == ["Bag", "Shirt"]
     assert "✕ missing" in section(report(metrics), "classes")
+
+
+def test_a_class_with_too_few_images_for_a_figure_is_not_called_bad_for_it() -> None:
+    metrics = fashion()
+    metrics["intra_class_diversity"]["per_class"] |= {"Trouser": None}
+    rows = re.findall(r'<th scope="row">([^<]+)', section(report(metrics, usefulness=None), "classes"))
+    assert rows[0] == "Shirt" and rows.index("Trouser") > 5
+
+
+def test_classes_are_not_ranked_by_what_real_images_alone_are_worth() -> None:
+    per_class = dict.fromkeys(FASHION, 0.9) | {"Dress": 0.01}
+    part = section(report(fashion(), usefulness={"cas_real": record("cas_real", 0.9, per_class=per_class)}), "classes")
+    assert re.findall(r'<th scope="row">([^<]+)', part)[0] == "Shirt"
+    assert "Trained on real" not in part
 
 
 def test_of_a_thousand_classes_the_worst_are_shown_and_the_rest_counted() -> None:
@@ -233,7 +250,7 @@ def test_tall_charts_are_cut_between_the_charts_and_lose_no_row() -> None:
     """Nine dark charts with white gaps: three columns of three, none of them cut through."""
     pixels = np.full((900, 90, 3), 255, dtype=np.uint8)
     for k in range(9):
-        pixels[100 * k + 30 : 100 * k + 95] = 20
+        pixels[100 * k + 50 : 100 * k + 115] = 20  # a third of the height lies inside a chart
     parts = columns(pixels)
     assert len(parts) == 3 and sum(part.height for part in parts) == 900
     tops = np.cumsum([0, *(part.height for part in parts)])[1:3]
@@ -264,91 +281,6 @@ def test_a_comparison_shows_classes_with_the_largest_changes_first() -> None:
     assert re.findall(r'<th scope="row">([^<]+)', table)[0] == "Dress"
 
 
-# --- charts
-
-
-def test_every_seed_is_a_dot_and_lies_inside_the_chart() -> None:
-    svg = charts.seeds_chart(record("fd", 1.0, floor=0.3))
-    places = [float(x) for x in re.findall(r'cx="([\d.]+)"', svg)]
-    assert len(places) == 10
-    assert all(0 <= x <= charts.WIDTH for x in places)
-    assert len(re.findall('class="floor"', svg)) == 1
-    assert len(re.findall('class="interval"', svg)) == 1
-
-
-def test_dots_keep_the_order_of_values_and_the_floor_its_side() -> None:
-    each = record("fd", 1.0, floor=0.3)
-    svg = charts.seeds_chart(each)
-    places = [float(x) for x in re.findall(r'cx="([\d.]+)"', svg)]
-    assert np.argsort(places).tolist() == np.argsort(list(each["per_seed"].values())).tolist()
-    (floor,) = re.findall(r'class="floor" d="M([\d.]+)', svg)
-    assert float(floor) < min(places)
-
-
-@pytest.mark.parametrize("missing", ["per_seed", "interval", "floor"])
-def test_a_chart_does_without_what_is_missing(missing: str) -> None:
-    svg = charts.seeds_chart(record("fd", 1.0, floor=0.3) | {missing: None})
-    assert svg.count("<circle") == (1 if missing == "per_seed" else 10)
-    assert (f'class="{missing}"' in svg) is False
-
-
-def test_a_figure_without_a_value_has_no_chart() -> None:
-    assert charts.seeds_chart({"name": "x", "value": None}) == ""
-
-
-@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.3029, 1.1), (-5.0, 0.1), (1e-7, 3e-6), (999.0, 1000.5)])
-def test_ticks_are_round_inside_and_few(low: float, high: float) -> None:
-    marks = charts.ticks(low, high)
-    assert 2 <= len(marks) <= 7
-    assert all(low - 1e-9 <= mark <= high + 1e-9 for mark in marks)
-    step = marks[1] - marks[0]
-    assert float(f"{step:.0e}") == pytest.approx(step)
-
-
-def test_a_difference_lies_on_its_side_of_zero() -> None:
-    svg = charts.difference_chart(value=-0.2, low=-0.3, high=-0.1, halves=(-0.25, -0.15), judgement="worse")
-    (zero,) = re.findall(r'class="zero" d="M([\d.]+)', svg)
-    assert all(float(x) < float(zero) for x in re.findall(r'cx="([\d.]+)"', svg))
-    assert "difference −0.200, interval −0.300 to −0.100: worse" in svg
-
-
-def test_seeds_are_told_as_ranges() -> None:
-    assert seed_ranges([3, 1, 2, 7, 9, 10]) == "1 to 3, 7, 9 to 10"
-
-
-# --- colours
-
-
-def schemes() -> list[dict[str, str]]:
-    """The light and the dark colours of the style."""
-    blocks = re.findall(r":root \{(.*?)\}", STYLE.read_text(encoding="utf-8"), flags=re.DOTALL)
-    return [dict(re.findall(r"--([\w-]+): (#\w{6})", block)) for block in blocks]
-
-
-def luminance(colour: str) -> float:
-    """Relative luminance of #rrggbb (WCAG 2.2)."""
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
-
-
-TEXTS = [("ink", "page"), ("ink", "card"), ("dim", "page"), ("dim", "card"), ("link", "page"), ("ink", "line")]
-TEXTS += [("good", "good-soft"), ("bad", "bad-soft"), ("warn", "warn-soft")]
-
-
-@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
-@pytest.mark.parametrize(("text", "ground"), TEXTS)
-def test_text_stands_out_from_its_ground(scheme: int, text: str, ground: str) -> None:
-    colours = schemes()[scheme]
-    bright, dark = sorted((luminance(colours[text]), luminance(colours[ground])), reverse=True)
-    assert (bright + 0.05) / (dark + 0.05) >= 4.5
-
-
-def test_both_schemes_name_the_same_colours() -> None:
-    light, dark = schemes()
-    assert light.keys() == dark.keys()
-
-
 def section(html: str, name: str) -> str:
     """The part of a page with this id."""
     return re.findall(rf'<section class="card" id="{name}">.*?</section>', html, flags=re.DOTALL)[0]
@@ -362,3 +294,7 @@ def test_the_test_pictures_are_what_they_claim(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(sheet(2, 3, channels=3))
     with Image.open(tmp_path / "a.png") as opened:
         assert opened.size == (180, 120) and opened.mode == "RGB"
+
+
+def test_seeds_are_told_as_ranges() -> None:
+    assert seed_ranges([3, 1, 2, 7, 9, 10]) == "1 to 3, 7, 9 to 10"

@@ -106,12 +106,18 @@ def test_they_fall_with_what_they_measure() -> None:
 def test_the_published_toy_example_comes_out() -> None:
     """README of clovaai/generative-evaluation-prdc, no seed given: normal in 1000 dimensions, 10k and 10k, k = 5.
 
-    Repeated with five seeds, standard deviations were at most 0.02; a wrong neighbour count moves density by 0.2.
+    Ten seeds of ours: precision 0.457 to 0.480, recall 0.463 to 0.495, density 0.887 to 1.040, coverage 0.956 to 0.974;
+    with k = 4 precision and recall are 0.04 lower, with k = 6 as much higher.
     """
     found = prdc(normal(10_000, 1000, seed=0), normal(10_000, 1000, seed=1), k=5)
-    published = {"precision": 0.4772, "recall": 0.4705, "density": 1.0555, "coverage": 0.9735}
-    for name, value in published.items():
-        assert found[name] == pytest.approx(value, abs=0.05), name
+    published = {
+        "precision": (0.4772, 0.03),
+        "recall": (0.4705, 0.03),
+        "density": (1.0555, 0.2),
+        "coverage": (0.9735, 0.02),
+    }
+    for name, (value, spread) in published.items():
+        assert found[name] == pytest.approx(value, abs=spread), name
 
 
 def test_neighbours_are_those_of_a_full_sort() -> None:

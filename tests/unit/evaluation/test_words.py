@@ -6,8 +6,20 @@ from typing import Any
 
 import pytest
 
+from ganline.evaluation.names import BETTER
 from ganline.evaluation.page.changes import changes, judge
-from ganline.evaluation.page.glossary import figure, listed, metric, pair, records, span, split_key, spoken, titled
+from ganline.evaluation.page.glossary import (
+    METRICS,
+    figure,
+    listed,
+    metric,
+    pair,
+    records,
+    span,
+    split_key,
+    spoken,
+    titled,
+)
 from ganline.evaluation.page.words import SHORTFALLS, STRAYS, Remark, unjudged, warnings
 from ganline.evaluation.uncertainty import Difference, paired_differences
 from tests.unit.evaluation.page_figures import FASHION, FIGURES, SHARES, fashion, record, thousand, unlabelled, useful
@@ -21,7 +33,7 @@ def lost(*names: str) -> dict[str, Any]:
     """A record of class coverage without some classes."""
     shares = {name: 0.0 if name in names else share for name, share in zip(FASHION, SHARES, strict=True)}
     value = 1 - len(names) / len(FASHION)
-    more = {"missing": list(names), "num_missing": len(names), "per_class": shares}
+    more: dict[str, Any] = {"missing": list(names), "num_missing": len(names), "per_class": shares}
     return record("class_coverage", value, std=0.0, floor=1.0, **more)
 
 
@@ -249,6 +261,10 @@ def test_halves_that_contradict_the_whole_are_not_sure() -> None:
 )
 def test_a_key_is_a_figure_and_the_role_of_its_extractor(key: str, parts: tuple[str, str]) -> None:
     assert split_key(key) == parts
+
+
+def test_every_figure_of_the_panel_has_words_and_the_same_good_end() -> None:
+    assert {key: METRICS[key].better for key in BETTER} == BETTER
 
 
 def test_titles_say_the_extractor() -> None:

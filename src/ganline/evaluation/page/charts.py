@@ -44,7 +44,7 @@ class Scale:
 
     def __init__(self, values: Sequence[float]):
         low, high = min(values), max(values)
-        pad = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+        pad = 0.06 * (high - low) or 0.05 * abs(high) or 0.01
         self.low, self.high = low - pad, high + pad
 
     def x(self, value: float) -> str:
@@ -73,8 +73,11 @@ def seeds_chart(record: Record, style: Style = "number") -> str:
     value, floor, ends, dots = number(record), number(record, "floor"), interval(record), seeds(record)
     if value is None:
         return ""
-    scale = Scale([value, *dots, *(ends or ()), *([] if floor is None else [floor])])
+    marks = ([] if floor is None else [floor]) + ([0.0] if style == "points" else [])  # gain or loss: zero is in sight
+    scale = Scale([value, *dots, *(ends or ()), *marks])
     parts, told = [scale.axis(style)], [f"value {figure(value, style)}"]
+    if style == "points":
+        parts.append(f'<path class="zero" d="M{scale.x(0.0)} 2V{AXIS}"/>')
     if floor is not None:
         parts.append(f'<path class="floor" d="M{scale.x(floor)} 2V{AXIS}"/>')
         told.append(f"floor {figure(floor, style)}")

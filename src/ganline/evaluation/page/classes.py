@@ -13,6 +13,8 @@ SHOWN = 30
 """Classes in a table; what is left out is said."""
 SHARES = "class_coverage"
 """The figure whose values for each class are shares of all images."""
+OF_DATA = ("cas_real",)
+"""Figures that tell of the real images alone: they say nothing of a model's classes."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,10 @@ class Column:
     lower: bool
 
     def shortfall(self, name: str) -> float:
-        """0 for a class as good as `good`, 1 for one that has nothing or was not measured."""
+        """0 for a class as good as `good`, 1 for one that has nothing. One that was not measured has no shortfall."""
         value = self.values.get(name)
         if not is_number(value):
-            return 1.0
+            return 0.0
         part = (self.good / value if value else 1.0) if self.lower else (value / self.good if self.good else 1.0)
         return min(max(1.0 - part, 0.0), 1.0)
 
@@ -41,7 +43,7 @@ def columns(figures: Mapping[str, Record]) -> list[Column]:
     for key, record in figures.items():
         values = record.get("per_class") or (record.get("histogram") if key == SHARES else None)
         numbers = [value for value in (values or {}).values() if is_number(value)]
-        if not values or not numbers:
+        if key in OF_DATA or not values or not numbers:
             continue
         lower = better(key, record) == "lower"
         if key == SHARES:

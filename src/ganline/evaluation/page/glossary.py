@@ -64,7 +64,7 @@ METRICS: Mapping[str, Metric] = {
         "variety", "Recall", "Share of real images that lie where the generator can reach.", "higher", "share"
     ),
     "density": Metric(
-        "variety", "Density", "Precision that outliers do not fool; about 1 for real images, may exceed 1.", "higher"
+        "variety", "Density", "Precision that outliers do not fool; about 1 for real images, may exceed 1.", "real"
     ),
     "coverage": Metric(
         "variety",
@@ -85,7 +85,7 @@ METRICS: Mapping[str, Metric] = {
         "classes",
         "Class entropy",
         "How evenly classes appear, in nats; an equal mix has the most.",
-        "higher",
+        "real",
         "number",
         "the class entropy",
     ),
@@ -104,7 +104,7 @@ METRICS: Mapping[str, Metric] = {
         "classes",
         "Variety within a class",
         "Spread inside each class as a share of that of real images.",
-        "higher",
+        "real",
         "number",
         "the variety within a class",
     ),

@@ -124,7 +124,7 @@ def shortfalls(figures: Mapping[str, Record]) -> Iterator[Remark]:
         rule, value, floor, high = SHORTFALLS.get(base), number(record), number(record, "floor"), best_end(record, 1)
         if rule is None or value is None or high is None or not floor or base in told:
             continue
-        if value < rule.limit * floor:
+        if high < rule.limit * floor:
             told.add(base)
             style = metric(key).style
             now, real = figure(value, style, digits=2), figure(floor, style, digits=2)

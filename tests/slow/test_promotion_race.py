@@ -1,0 +1,212 @@
+"""Two machines that share an MLflow server promote at once: a real server, processes with states of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ganline.config import merge, read_yaml
+from ganline.files import sha256_file, write_json
+from ganline.integrations import mlflow_ledger, mlflow_store
+from ganline.integrations.mlflow_ledger import ledger_of
+from ganline.integrations.mlflow_registry import Lineage, register
+from ganline.integrations.mlflow_versions import versions
+from ganline.promoting import promote, rollback
+from ganline.registry.promotion import FloorsConfig
+from ganline.weighing import Instruments
+from ganline.workspace import Workspace
+from tests.slow.test_mlflow_serving import server
+from tests.unit.scores import Scores, model
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+ROOT = Path(__file__).parents[2]
+ROUNDS = 10
+ANSWER = "answer: "
+METRICS = {"fd": {"name": "fd_cnn_shapes@1a2b3c4d_n64", "value": 1.0, "ratio": 3.0}}
+FLOORS = FloorsConfig(fd_max=5.0, copied_share_max=None)
+
+
+class Rival:
+    """A process on a machine of its own (GANLINE_HOME): told a version, it promotes it and says what came of it."""
+
+    def __init__(self, name: str, folder: Path, url: str):
+        self.name, self.errors = name, folder / f"{name}.log"
+        env = os.environ | {
+            "GANLINE_HOME": str(folder / name / "home"),
+            "MLFLOW_TRACKING_URI": url,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]),
+        }
+        with self.errors.open("w") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, __file__, name, str(folder)],
+                env=env,
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+
+    def tell(self, **order) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+
+    def answer(self) -> str:
+        """What came of the order; MLflow prints to the same stream."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith(ANSWER):
+                return line.removeprefix(ANSWER).strip()
+        raise AssertionError(self.errors.read_text())
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait(20)
+
+
+def scores(folder: Path, bundles) -> list[Scores]:
+    """What bundles score, by the table that the test wrote: each later one is surely better."""
+    table = json.loads((folder / "table.json").read_text())
+    places = [table[sha256_file(bundle / "model.json")] for bundle in bundles]
+    return [model(seed=place, shift=-0.02 * place, noise=0.0005) for place in places]
+
+
+def make_root(folder: Path) -> Path:
+    params = merge(read_yaml(ROOT / "params.yaml"), {"register": {"name": "shapes"}})
+    params["promotion"] = {"floors": {"fd_max": 5.0}}
+    folder.mkdir(parents=True)
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    data = {"name": "shapes", "labels": ["circle", "square", "half circle"], "resolution": 8, "channels": 1}
+    write_json(folder / "artifacts" / "prepare" / "dataset.json", data)
+    return folder
+
+
+def work(name: str, folder: Path) -> None:
+    """A rival's life. `meet`: wait, after measuring, until as many rivals have measured. `die`: at that write."""
+    from ganline.errors import GateError
+
+    base = Workspace(make_root(folder / name / "root"), Path(os.environ["GANLINE_HOME"]))
+    for line in sys.stdin:
+        order = json.loads(line)
+        meeting = folder / f"meeting-{order['round']}"
+
+        def score(root: Path, config, bundles, order=order, meeting=meeting) -> list[Scores]:
+            meeting.mkdir(exist_ok=True)
+            (meeting / name).touch()
+            while len(list(meeting.iterdir())) < order["meet"]:
+                time.sleep(0.002)
+            return scores(folder, bundles)
+
+        mlflow_ledger.PATIENCE = order.get("patience", mlflow_ledger.PATIENCE)
+        if step := order.get("die"):
+            setattr(mlflow_ledger.MlflowShelf, step, lambda *_: os._exit(9))
+        tools = Instruments(score, lambda root, config: {"reference": "r", "split": "test"})
+        try:
+            told = promote(base, "shapes", version=order["version"], tools=tools).action
+        except GateError as error:
+            told = f"stopped: {error.found}"
+        print(f"{ANSWER}{told}", flush=True)
+
+
+@pytest.fixture
+def url(tmp_path, monkeypatch):
+    """An MLflow server, and a state of the test's own beside those of the rivals."""
+    artifacts = f"--artifacts-destination={tmp_path / 'artifacts'}"
+    uri = f"--backend-store-uri=sqlite:///{tmp_path / 'server.db'}"
+    monkeypatch.setenv("GANLINE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    with server("server", uri, artifacts, log=tmp_path / "server.log", check="/health") as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        yield address
+
+
+def enter(make_bundle, folder: Path, place: int) -> int:
+    """Register a bundle that scores by its place; its version."""
+    bundle, table = make_bundle(place), folder / "table.json"
+    known = json.loads(table.read_text()) if table.exists() else {}
+    write_json(table, known | {sha256_file(bundle / "model.json"): place})
+    lineage = Lineage("r", "m", "shapes")
+    done = register(bundle, name="shapes", floors=FLOORS, metrics=METRICS, lineage=lineage, replay_files={})
+    return done.version
+
+
+def first_champion(make_bundle, folder: Path) -> Workspace:
+    base = Workspace(make_root(folder / "root"), folder / "home")
+    enter(make_bundle, folder, 0)
+    tools = Instruments(lambda root, config, bundles: scores(folder, bundles), lambda root, config: {"split": "test"})
+    assert promote(base, "shapes", tools=tools).action == "first"
+    return base
+
+
+def champions() -> list[int]:
+    return [version.version for version in versions("shapes") if "champion" in version.aliases]
+
+
+def leftover_locks() -> list[str]:
+    return [each.name for each in mlflow_store.open_store().client.search_registered_models() if ".lock" in each.name]
+
+
+def test_two_machines_that_promote_at_once_leave_one_champion_and_a_whole_ledger(url, make_bundle, tmp_path) -> None:
+    first_champion(make_bundle, tmp_path)
+    rivals = [Rival(name, tmp_path, url) for name in ("ann", "bob")]
+    try:
+        for turn in range(ROUNDS):
+            wanted = [enter(make_bundle, tmp_path, 2 * turn + number) for number in (1, 2)]
+            for rival, version in zip(rivals, wanted, strict=True):
+                rival.tell(version=version, round=turn, meet=2)
+            told = [rival.answer() for rival in rivals]
+            assert sorted(answer.split(":")[0] for answer in told) == ["promoted", "stopped"], told
+            winner = told.index("promoted")
+            assert "champion changed meanwhile" in told[1 - winner]
+            assert champions() == [wanted[winner]]
+            rivals[1 - winner].tell(version=wanted[1 - winner], round=turn, meet=1)
+            assert rivals[1 - winner].answer() == ("promoted" if winner == 0 else "refused")
+            assert champions() == [wanted[1]]
+    finally:
+        for rival in rivals:
+            rival.end()
+    ledger = ledger_of("shapes")
+    assert ledger.problems == () and ledger.unsealed is None
+    assert len(ledger.lines) == 1 + 2 * ROUNDS
+    champion = None
+    for line in ledger.lines:
+        assert line.entry.before == champion
+        champion = line.entry.after if line.moves else champion
+    assert champion is not None and champions() == [champion.version]
+    assert leftover_locks() == []
+
+
+@pytest.mark.parametrize("step", ["point", "seal"])
+def test_what_a_killed_machine_left_half_done_is_finished_by_another(url, make_bundle, tmp_path, step) -> None:
+    base = first_champion(make_bundle, tmp_path)
+    version = enter(make_bundle, tmp_path, 1)
+    dying, other = Rival("ann", tmp_path, url), Rival("bob", tmp_path, url)
+    try:
+        dying.tell(version=version, round=0, meet=1, die=step)
+        assert dying.process.wait(120) == 9
+        assert leftover_locks() == ["shapes.lock"]
+        assert ledger_of("shapes").unsealed is not None
+        other.tell(version=version, round=1, meet=1, patience=5.0)
+        assert other.answer() == "kept"
+    finally:
+        dying.end(), other.end()
+    ledger = ledger_of("shapes")
+    assert [line.entry.action for line in ledger.lines] == ["first", "promoted"]
+    assert ledger.problems == () and ledger.unsealed is None
+    assert champions() == [version]
+    assert leftover_locks() == []
+    assert rollback("shapes").version == 1
+    assert base.root.is_dir()
+
+
+if __name__ == "__main__":
+    work(sys.argv[1], Path(sys.argv[2]))
