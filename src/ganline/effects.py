@@ -27,8 +27,10 @@ from ganline.stages.places import (
     NEIGHBOURS,
     PREPARE,
     PREVIOUS_PROFILE,
+    REPORT,
     SAMPLES,
     TRAIN,
+    USEFULNESS,
     VALIDATE,
 )
 from ganline.stages.training import work_folder
@@ -182,8 +184,8 @@ def register(root: Path) -> Registration:
     metrics = read_json(root / METRICS)
     training = begun_training(config, root) or restored_training(config, root)
     training.follow(tensorboard=config.tracking.tensorboard)
-    pictures = [root / SAMPLES, root / NEIGHBOURS, root / VALIDATE / "report.html", root / METRICS]
-    finish(training.run_id, metrics=metrics, artifacts=pictures)
+    told = [root / name for name in (SAMPLES, NEIGHBOURS, f"{VALIDATE}/report.html", METRICS, USEFULNESS, REPORT)]
+    finish(training.run_id, metrics=metrics | read_json(root / USEFULNESS), artifacts=told)
     return register_bundle(
         root / MODEL,
         name=config.register_.name,

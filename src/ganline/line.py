@@ -15,7 +15,7 @@ from ganline.config import load_config
 from ganline.errors import ConfigError, GanlineError, GateError, WorkspaceError
 from ganline.files import read_json
 from ganline.registry.card import metric_rows
-from ganline.stages.places import CURVES, EVOLUTION, METRICS, MODEL, NEIGHBOURS, SAMPLES, TRAIN, VALIDATE
+from ganline.stages.places import METRICS, MODEL, REPORT, SAMPLES, VALIDATE
 from ganline.workspace import Workspace, folder_overlay, hold, isolate, preset_overlay
 
 log = logging.getLogger(__name__)
@@ -93,9 +93,8 @@ def tell(workspace: Workspace, standing: effects.Standing) -> None:
     print(f"\n{standing.name} version {standing.version}, alias {standing.alias or 'none'}; {standing.told}")
     for metric, value in metric_rows(metrics):
         print(f"  {metric}: {value}")
-    print(f"\n  samples     {root / SAMPLES}")
-    print(f"  neighbours  {root / NEIGHBOURS}")
-    print(f"  training    {root / TRAIN / CURVES}, {EVOLUTION}")
+    print(f"\n  report      {root / REPORT}")
+    print(f"  samples     {root / SAMPLES}")
     print(f"  data        {root / VALIDATE / 'report.html'}")
     print(f"\n  registry    make ui; .venv/bin/ganline history {standing.name}")
     labels = config.train.model.class_conditional

@@ -98,7 +98,8 @@ def promote(
     require_own_moves(name, ledger, alias)
     number = version if version is not None else holder(known, CHALLENGER)
     if number is None:
-        return Outcome(name, "kept", None, None, "no version waits for a decision: none has the alias challenger")
+        present = "none" if alias is None else f"version {alias}"
+        return Outcome(name, "kept", None, None, f"no version waits for a decision; champion: {present}")
     candidate = resolve(name, str(number))
     if number == alias:
         return Outcome(name, "kept", number, CHAMPION, "it is champion already")
@@ -195,6 +196,7 @@ def decide(
         if action == "refused":
             told = f"{SAID[action]}: {'; '.join(verdict.refused)}"
             return Outcome(name, action, number, alias_of(candidate), told, verdict, notes)
+    page = tools.page(answer.measured) if answer.measured and tools.page else None  # seconds: not in the lock
     with deciding(name) as (store, shelf):
         ledger, alias = settle(shelf)
         met = ledger.answer(question)
@@ -203,7 +205,6 @@ def decide(
         require_champion(ledger, alias, before.champion)
         run = line.entry.run if line else None
         if answer.measured is not None:
-            page = tools.page(answer.measured) if tools.page else None
             run = decision_run(store, name, sha256_json(asdict(question)), verdict=whole(answer.measured), page=page)
         told = reason or ("; ".join(verdict.refused) if action == "refused" else "")
         if line is not None:

@@ -43,9 +43,14 @@ class Instruments:
 
 def instruments() -> Instruments:
     """The real ones."""
-    from ganline import scoring
+    from ganline import comparing, scoring
 
-    return Instruments(scoring.score, scoring.protocol)
+    def page(measured: Measured) -> str:
+        champion, challenger = (f"{measured.name} version {model.version}" for model in measured.models)
+        names = (f"{champion} (champion)", f"{challenger} (challenger)")
+        return comparing.comparison(names, measured.folders, measured.scores, measured.verdict).page
+
+    return Instruments(scoring.score, scoring.protocol, page)
 
 
 @dataclass(frozen=True)

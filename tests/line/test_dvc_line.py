@@ -68,7 +68,7 @@ def test_register_is_idempotent_and_the_model_paints(project, tmp_path) -> None:
     assert "tiny version 1, alias challenger" in project.must("ganline", "register")
     assert "tiny version 1, alias challenger" in project.must("ganline", "register")
     assert "tiny version 1, alias champion; the first champion" in project.must("ganline", "promote")
-    assert "tiny version 1, alias champion; it is champion already" in project.must("ganline", "promote", "tiny")
+    assert "no version waits for a decision; champion: version 1" in project.must("ganline", "promote", "tiny")
     assert "tiny version 1, alias champion" in project.must("ganline", "register")
     assert "the chain of lines is whole" in project.must("ganline", "history", "tiny")
     uri = f"sqlite:///{project.root}/.ganline/mlflow/mlflow.db"

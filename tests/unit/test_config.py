@@ -45,7 +45,11 @@ MISTAKES = [
     ({"train": {"init_from": {}}}, "train.init_from.model is missing"),
     # Validators of our own speak for themselves.
     ({"evaluate": {"seeds": list(range(10))}}, "evaluate.seeds holds train.seed (0): measure with other seeds"),
-    ({"promotion": {"seeds": list(range(9, 19))}}, "promotion.seeds holds 9, as train.seed or evaluate.seeds: …"),
+    ({"promotion": {"seeds": list(range(10))}}, "promotion.seeds holds 0, as train.seed or evaluate.seeds: …"),
+    (
+        {"evaluate": {"seeds": list(range(50, 60))}, "promotion": {"seeds": list(range(59, 69))}},
+        "promotion.seeds holds 59, as train.seed or evaluate.seeds: …",
+    ),
     ({"promotion": {"seeds": [20] * 10}}, "promotion.seeds: a seed stands there twice: …"),
     ({"promotion": {"floors": {"coverage": 1}}}, "promotion.floors: unknown key coverage (did you mean coverage_min?…"),
     ({"train": {"objective": {"r1_gamma": -1}}}, "train.objective: r1_gamma goes down to -1.0; …"),

@@ -81,7 +81,7 @@ class EvaluateConfig(BaseModel):
     """How the trained generator is measured."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    seeds: tuple[int, ...] = Field(default=tuple(range(1, 11)), min_length=10)
+    seeds: tuple[int, ...] = Field(default=tuple(range(1001, 1011)), min_length=10)
     """Seeds of the latents, at least ten; figures are mean and 95 % interval over them."""
     n: int | None = Field(default=None, ge=16)
     """Images of each seed; null: as many as the reference. A slow generator may take fewer: the names say so."""

@@ -17,7 +17,9 @@ from ganline.registry.promotion import Verdict
 
 # MLflow's own tag, by which its UI leads from a logged model to its versions.
 VERSIONS_TAG = "mlflow.modelVersions"
-REPORT = "report.html"
+REPORT = "evaluation.html"
+# MLflow looks for figures that a logged model has already in batches of this size only, and fails on larger ones.
+AT_ONCE = 100
 # The width of MLflow's column for descriptions.
 MAX_DESCRIPTION = 5000
 # Relative, so that it works below any host and prefix. The UI drops data: URIs from descriptions.
@@ -83,8 +85,8 @@ def log_figures(store: Store, run_id: str, model_id: str, figures: Mapping[str, 
         logged = [old for old in store.client.get_metric_history(run_id, key) if old.value == value]
         when, step = (logged[-1].timestamp, logged[-1].step) if logged else (created, 0)
         batch.append(Metric(key, value, when, step, model_id=model_id))
-    if batch:
-        store.client.log_batch(run_id, metrics=batch)
+    for start in range(0, len(batch), AT_ONCE):
+        store.client.log_batch(run_id, metrics=batch[start : start + AT_ONCE])
 
 
 def version_text(version: Version, folder: Path, verdict: Verdict, report: str = "") -> str:
@@ -104,7 +106,9 @@ def version_text(version: Version, folder: Path, verdict: Verdict, report: str =
         ]
     )
     title, _, rest = card.partition("\n")  # lists of versions show how the text begins
-    link = f"**[Report]({report})**: every figure with floor and interval, neighbours, curves, warnings" if report else ""
+    link = (
+        f"**[Report]({report})**: every figure with floor and interval, neighbours, curves, warnings" if report else ""
+    )
     space = MAX_DESCRIPTION - len(title) - len(picture) - len(link) - len(tail) - 8
     return "\n\n".join(part for part in (title, picture, link, shorten(rest.strip(), space), tail) if part)
 
@@ -121,5 +125,7 @@ def model_text(name: str) -> str:
     """The description of the registered model."""
     return (
         f"An image generator made by ganline. `models:/{name}@champion` is the one to use; `@challenger` passed the "
-        "floors too and waits for comparison; a version without alias did not pass (its tag `ganline.floors` says why)."
+        f"floors and waits for `ganline promote {name}`, which alone decides who is champion; a version without alias did "
+        "not pass, or was champion before. Tags of a version say why: `ganline.floors`, and `ganline.promotion` for what "
+        f"the gate last said of it. `ganline history {name}` tells every decision."
     )

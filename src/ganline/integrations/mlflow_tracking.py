@@ -227,14 +227,14 @@ def finish(
 
 
 def final_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Figures of metrics.json by MLflow names: NAME, NAME/std, NAME/floor, NAME/ratio and NAME/seed_K."""
+    """Figures of metrics.json by MLflow names: NAME, NAME/low and NAME/high (95 %), NAME/floor, NAME/ratio."""
     figures: dict[str, float] = {}
     for record in metrics.values():
         if not isinstance(record, Mapping) or "name" not in record or "value" not in record:
             continue
         name = metric_name(str(record["name"]))
-        parts = {name: record["value"]} | {f"{name}/{key}": record.get(key) for key in ("std", "floor", "ratio")}
-        parts |= {f"{name}/seed_{seed}": value for seed, value in (record.get("per_seed") or {}).items()}
+        parts = {name: record["value"]} | {f"{name}/{key}": record.get(key) for key in ("floor", "ratio")}
+        parts |= dict(zip((f"{name}/low", f"{name}/high"), record.get("interval") or (), strict=False))
         figures |= {key: float(v) for key, v in parts.items() if isinstance(v, int | float) and math.isfinite(v)}
     return figures
 

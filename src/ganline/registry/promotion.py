@@ -73,7 +73,7 @@ class PromotionConfig(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    seeds: tuple[int, ...] = Field(default=tuple(range(101, 111)), min_length=10)
+    seeds: tuple[int, ...] = Field(default=tuple(range(2001, 2011)), min_length=10)
     """Seeds of the latents of both models: at least ten, none of evaluate.seeds."""
     n: int | None = Field(default=None, ge=16)
     """Images of each seed; null: as many as the reference."""
@@ -182,7 +182,7 @@ def ratio(record: Mapping[str, Any]) -> float | None:
 def excess(record: Mapping[str, Any]) -> float | None:
     """By how much the figure is above that of real images (above 0 where theirs is not known)."""
     found = value(record)
-    return None if found is None else found - (number(record.get("floor")) or 0.0)
+    return None if found is None else round(found - (number(record.get("floor")) or 0.0), 12)
 
 
 FLOORS: Mapping[str, Bound] = {

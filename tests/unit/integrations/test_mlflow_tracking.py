@@ -254,6 +254,7 @@ def test_the_end_names_figures_with_their_protocol_and_only_once(run_id, tmp_pat
             "name": "fd_cnn_fashion-mnist@1a2b3c4d_n10k",
             "value": 2.5,
             "std": 0.1,
+            "interval": [2.3, 2.7],
             "floor": 0.01,
             "ratio": 250.0,
             "per_seed": {"0": 2.4, "1": 2.6},
@@ -269,11 +270,10 @@ def test_the_end_names_figures_with_their_protocol_and_only_once(run_id, tmp_pat
     run = client().get_run(run_id)
     assert run.data.metrics == {
         name: 2.5,
-        f"{name}/std": 0.1,
+        f"{name}/low": 2.3,
+        f"{name}/high": 2.7,
         f"{name}/floor": 0.01,
         f"{name}/ratio": 250.0,
-        f"{name}/seed_0": 2.4,
-        f"{name}/seed_1": 2.6,
         "class_coverage_cnn": 1.0,
     }
     assert steps(run_id, name) == [0]

@@ -226,6 +226,8 @@ def test_a_decision_against_another_champion_than_the_present_one_is_stopped() -
             require_champion(ledger, alias, expected)
     with pytest.raises(GateError, match="champion changed meanwhile"):
         require_champion(ledger, 2, C)
+    with pytest.raises(GateError, match="champion changed meanwhile: version 1 when measuring began, version 3 now"):
+        require_champion(ledger, 1, A)
 
 
 def test_reigns_are_taken_back_by_a_rollback_and_champions_are_remembered() -> None:

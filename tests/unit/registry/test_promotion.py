@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from ganline.errors import GateError
+from ganline.registry import promotion
 from ganline.registry.promotion import DROPS, FLOORS, FloorsConfig, GuardsConfig, PromotionConfig, judge, judge_floors
 from tests.unit.scores import model
 
@@ -175,12 +177,18 @@ def test_better_on_one_half_of_the_reference_only_is_not_better() -> None:
     assert "min_improvement" in failed(verdict)
 
 
-def test_an_interval_below_zero_does_not_do_where_one_half_is_not_lower() -> None:
-    old, new = model(seed=1, noise=0.0), model(seed=1, noise=0.0, shift=-0.2)
-    for values in new.figures["fd"]["per_half"].values():
-        values[:] = [0.2, 1.0]  # halves -0.8 and 0.0
-    low = judge(old, new, PromotionConfig())
-    assert "min_improvement" in failed(low)
+def test_an_interval_below_zero_does_not_do_where_one_half_is_not_lower(monkeypatch) -> None:
+    """The interval of today is so wide that it says the same; the rule does not rest on that."""
+    genuine = promotion.paired
+
+    def apart(key, old, new):
+        pair = genuine(key, old, new)
+        return replace(pair, value=-0.2, low=-0.3, high=-0.1, halves=(-0.41, 0.01)) if key == "fd" else pair
+
+    monkeypatch.setattr(promotion, "paired", apart)
+    verdict = judge(model(seed=1), model(seed=2, shift=-0.2), PromotionConfig())
+    assert failed(verdict) == ["min_improvement"]
+    assert "not lower on both halves of the reference (-0.41 and +0.01)" in verdict.refused[0]
 
 
 @pytest.mark.parametrize("key", ["kid", "fd_second", "kid_second"])
