@@ -232,7 +232,7 @@ def outcome_of(name: str, line: Line, notes: tuple[str, ...] = ()) -> Outcome:
     """What a line of the ledger says, as the outcome of a command."""
     entry, version = line.entry, resolve(name, str(line.entry.after.version))
     told = "; ".join(part for part in (figures(entry.rows), entry.reason) if part)
-    words = f"{SAID[entry.action]} (line {line.number}): {told}"
+    words = ": ".join(part for part in (f"{SAID[entry.action]} (line {line.number})", told) if part)
     verdict = verdict_of(line) if entry.rows else None
     return Outcome(name, entry.action, version.version, alias_of(version), words, verdict, notes)
 

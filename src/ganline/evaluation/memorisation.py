@@ -12,10 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganline.evaluation.neighbours import nearest
-
-__all__ = ["CopyTest", "c_t", "cells", "copied_share", "nearest"]
-
 COPY_RATIO = 1 / 3
 LEAST_IN_CELL = 20
 NUM_CELLS = 10
@@ -67,14 +63,6 @@ def mann_whitney_z(a: np.ndarray, b: np.ndarray) -> float:
     larger = ranks[:n].sum() - n * (n + 1) / 2
     variance = n * m * (n + m + 1) / 12 * tiecorrect(ranks)
     return float((larger - n * m / 2) / np.sqrt(variance)) if variance > 0 else 0.0
-
-
-def cells(train: Tensor, *others: Tensor, num_cells: int = NUM_CELLS, seed: int = 0) -> tuple[Tensor, ...]:
-    """For images without labels: k-means cells of training features [L, F]; int64 [N] of each of `others` [N, F]."""
-    from sklearn.cluster import KMeans
-
-    means = KMeans(min(num_cells, len(train)), n_init=1, random_state=seed).fit(train.double().cpu().numpy())
-    return tuple(torch.from_numpy(means.predict(x.double().cpu().numpy())).long().to(x.device) for x in others)
 
 
 def centres_of(train: Tensor, *, num_cells: int = NUM_CELLS, seed: int = 0) -> Tensor:

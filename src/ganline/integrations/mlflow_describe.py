@@ -125,7 +125,7 @@ def model_text(name: str) -> str:
     """The description of the registered model."""
     return (
         f"An image generator made by ganline. `models:/{name}@champion` is the one to use; `@challenger` passed the "
-        f"floors and waits for `ganline promote {name}`, which alone decides who is champion; a version without alias did "
-        "not pass, or was champion before. Tags of a version say why: `ganline.floors`, and `ganline.promotion` for what "
-        f"the gate last said of it. `ganline history {name}` tells every decision."
+        f"floors and waits for `ganline promote {name}`, which alone decides who is champion; a version without alias "
+        "did not pass, or was champion before. Tags of a version say why: `ganline.floors`, and `ganline.promotion` for "
+        f"what the gate last said of it. `ganline history {name}` tells every decision."
     )

@@ -1,4 +1,4 @@
-"""Controls on real images: what is done to them moves the figures that should move, the more the stronger, and no other.
+"""Controls on real images: what is done to them moves the figures that should move, and no other.
 
 Each control starts from N training images that the floor does not hold: real images, which sit on the floor.
 """
@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 from ganline.data.loader import Prepared
 from ganline.evaluation.panel import figures_of, memorisation_figures
 from ganline.evaluation.reference import Reference
-from tests.unit.evaluation.conftest import N, Look
+from tests.unit.evaluation.conftest import Look, N
 
 Figures = dict[str, float]
 

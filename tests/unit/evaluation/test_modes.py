@@ -230,5 +230,5 @@ def test_more_samples_for_the_modes_change_no_other_figure(stacks: Prepared, tra
 def test_modes_of_an_extractor_that_tells_no_classes_are_refused(stacks: Prepared, tmp_path: Path) -> None:
     turns = ExtractorConfig(task="rotation", width=4, feature_dim=8, epochs=0.1, batch=32, min_accuracy=0.0)
     train_extractor(stacks, turns, tmp_path / "out", pick("fp32"))
-    with pytest.raises(GateError, match="rotation_bits@.* tells no classes apart"):
+    with pytest.raises(GateError, match=r"rotation_bits@.* tells no classes apart"):
         measured(stacks, tmp_path / "out", num=600, modes_n=50)

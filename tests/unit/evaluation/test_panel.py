@@ -130,7 +130,7 @@ def test_a_reference_is_what_was_saved(real, extractors, tmp_path: Path) -> None
 def test_a_reference_of_other_extractors_is_refused(real, extractors, tmp_path: Path) -> None:
     other = replace(real, extractors={**real.extractors, SECOND: "rotation_digits@00000000"})
     save_reference(other, tmp_path / "other", {})
-    with pytest.raises(BundleError, match="was made with .*rotation_digits@00000000"):
+    with pytest.raises(BundleError, match=r"was made with .*rotation_digits@00000000"):
         load_reference(tmp_path / "other", torch.device("cpu"), extractors)
 
 
