@@ -5,8 +5,8 @@
     python benchmarks/gate.py itself --trials 200 --out benchmarks/results/gate_itself.json
 
 Needs the outs up to `reference` (`dvc repro reference`). All are the default network with other data or another budget
-(MODELS). `duels` scores pairs as `ganline promote` does and judges them by params.yaml's rules. `itself` lets a model
-challenge itself: each trial draws ten fresh seeds for either side, so that its latents differ and nothing else does.
+(MODELS). `duels` scores all as `ganline promote` does and judges pairs by the rules in params.yaml. `itself` lets a
+model challenge itself: each trial draws ten fresh seeds for either side, so that its latents differ and nothing else.
 """
 
 from __future__ import annotations
@@ -118,9 +118,11 @@ def make(name: str, recipe: Recipe, prepared: Prepared, config: Config, folder: 
 KEYS = ("fd", "fd_second", "kid", "recall", "coverage", "class_coverage", "copied_share", "c_t")
 
 
-def duel(champion: str, challenger: str, expected: bool, *, root: Path, models: Path, config: Config) -> dict[str, Any]:
-    """Score and judge one pair."""
-    old, new = score(root, config, [models / champion, models / challenger])
+def duel(
+    champion: str, challenger: str, expected: bool, *, scores: dict[str, Scores], config: Config
+) -> dict[str, Any]:
+    """Judge one pair."""
+    old, new = scores[champion], scores[challenger]
     verdict = judge(old, new, config.promotion)
     figures = {
         key: [old.figures[key]["value"], new.figures[key]["value"]]
@@ -217,8 +219,8 @@ def main() -> None:
                 make(name, recipe, prepared, config, models / name)
         return
     if options.what == "duels":
-        told = {"root": options.root, "models": models, "config": config}
-        result["duels"] = [duel(*each, **told) for each in DUELS]
+        scores = dict(zip(MODELS, score(options.root, config, [models / name for name in MODELS]), strict=True))
+        result["duels"] = [duel(*each, scores=scores, config=config) for each in DUELS]
     else:
         result |= itself(options.root, models / options.model, config, trials=options.trials, n=options.n)
         print(json.dumps(result))

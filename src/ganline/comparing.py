@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ganline.config import load_config
 from ganline.errors import GanlineError, GateError
-from ganline.evaluation.page.changes import changes
-from ganline.evaluation.page.render import render_comparison
 from ganline.evaluation.uncertainty import paired_differences
 from ganline.files import write_bytes
+from ganline.page.changes import changes
+from ganline.page.render import render_comparison
 from ganline.registry.bundle import open_bundle
 from ganline.registry.promotion import HEAD, Scored, Verdict
 from ganline.scoring import check_fits, score

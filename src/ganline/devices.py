@@ -119,6 +119,8 @@ def make_exact(*, threads: int | None = None) -> None:
     # It guards against reading memory that nobody wrote, at 7 % of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
+    # float32 means float32: extractors and the search for neighbours count on its bits. bf16 is chosen by autocast.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def machine(compute: Compute, *, world_size: int = 1) -> dict[str, str | int]:

@@ -179,8 +179,9 @@ def register(root: Path) -> Registration:
     from ganline.integrations.mlflow_tracking import finish
 
     config = load_config(root)
-    if not (root / MODEL / "model.json").is_file():
-        raise RegistryError("there is no artifacts/model to register", remedy="run `dvc repro`, or `make run`")
+    for needed in (f"{MODEL}/model.json", METRICS, USEFULNESS, REPORT):
+        if not (root / needed).is_file():
+            raise RegistryError(f"there is no {needed} to register", remedy="run `dvc repro`, or `make run`")
     metrics = read_json(root / METRICS)
     training = begun_training(config, root) or restored_training(config, root)
     training.follow(tensorboard=config.tracking.tensorboard)

@@ -20,7 +20,7 @@ SNAPSHOT_MESSAGE = "ganline snapshot of a working tree"
 TRAINING_ROOMS = (
     *("augment.py", "data/loader.py", "devices.py", "draws.py", "images.py", "losses", "models", "ranks.py"),
     *("schedules.py", "seeds.py", "training"),
-    *(f"evaluation/{name}.py" for name in ("classes", "extractor", "features", "frechet", "pixels", "probe")),
+    *(f"evaluation/{name}.py" for name in ("classes", "config", "extractor", "features", "frechet", "pixels", "probe")),
 )
 
 

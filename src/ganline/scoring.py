@@ -23,7 +23,10 @@ from ganline.stages.places import EXTRACTOR, JUDGE, PREPARE, REFERENCE
 
 log = logging.getLogger(__name__)
 
-SCORING_ROOMS = ("data/loader.py", "devices.py", "evaluation", "images.py", "models", "seeds.py")
+SCORING_ROOMS = (
+    *("data/loader.py", "devices.py", "evaluation", "images.py", "models"),
+    *("registry/promotion.py", "scoring.py", "seeds.py"),
+)
 WARM_UP, ROUNDS, IMAGES = 5, 30, 5
 """Latency: passes before the clock, rounds over all models, passes of one model a round."""
 
@@ -39,6 +42,9 @@ class Scores:
 
 def protocol(root: Path, config: Config) -> dict[str, Any]:
     """What decides whether two scores may be compared. Raises GateError where the workspace has no reference."""
+    from ganline.devices import machine, pick
+    from ganline.evaluation.reference import FILE, META
+
     for needed in (PREPARE, EXTRACTOR, JUDGE, REFERENCE):
         if not (root / needed).is_dir():
             raise GateError(
@@ -46,14 +52,19 @@ def protocol(root: Path, config: Config) -> dict[str, Any]:
                 expected="the outs of the stages up to reference",
                 remedy="run `make run`, `dvc repro reference`, or `dvc pull` where a remote has them",
             )
-    meta = read_json(root / REFERENCE / "reference.json")
+    meta = read_json(root / REFERENCE / META)
+    # A bound in milliseconds holds for one machine; elsewhere it is another question.
+    here = machine(pick("fp32")) if config.promotion.floors.latency_ms_max is not None else None
     return {
         "extractors": meta["extractors"],
-        "reference": sha256_file(root / REFERENCE / "reference.safetensors"),
+        "reference": sha256_file(root / REFERENCE / FILE),
+        "floors": sha256_file(root / REFERENCE / META),
         "split": meta["split"],
         "n": config.promotion.n or meta["n"],
         "seeds": list(config.promotion.seeds),
         "memorisation_n": config.evaluate.memorisation_n,
+        "modes_n": config.evaluate.modes_n,
+        "machine": here,
         "code": sha256_json(code_hash(SCORING_ROOMS)),
     }
 
@@ -96,15 +107,16 @@ def score(root: Path, config: Config, bundles: Sequence[Path]) -> list[Scores]:
     return [Scores(*each) for each in zip(figures, latencies, strict=True)]
 
 
-def check_fits(spec: Any, prepared: Any) -> None:
+def check_fits(spec: Any, prepared: Any, who: str = "the model") -> None:
     """Raise GateError for a model of other images than those that the workspace measures with."""
     found = (spec.dataset, spec.image.resolution, spec.image.channels, len(spec.labels))
     expected = (prepared.name, prepared.resolution, prepared.channels, len(prepared.labels))
     if found != expected:
         raise GateError(
-            "the model paints {} at {} px, {} channels, {} labels".format(*found),
+            "{} paints {} at {} px, {} channels, {} labels".format(who, *found),
             expected="{} at {} px, {} channels, {} labels, as the workspace's data".format(*expected),
-            remedy="run in the workspace of that data set",
+            remedy="run in the workspace of that data set; to register models of other images there, "
+            "give them a name of their own: register.name (NAME=…)",
         )
 
 

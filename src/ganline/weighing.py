@@ -11,9 +11,10 @@ from typing import Any
 from ganline.config import PARAMS, Config, read_yaml
 from ganline.errors import ConfigError, GanlineError, GateError, RegistryError
 from ganline.files import read_json, sha256_json
+from ganline.integrations.dvc_repo import locked_md5, md5_file
 from ganline.integrations.mlflow_registry import BUNDLE_TAG, bundle_name, download_bundle
 from ganline.integrations.mlflow_versions import Version
-from ganline.registry.ledger import Line, Model, Question
+from ganline.registry.ledger import Ledger, Line, Model, Question
 from ganline.registry.promotion import Scored, Verdict, judge, judge_floors
 from ganline.stages.places import METRICS, MODEL, PREPARE
 from ganline.workspace import Workspace
@@ -63,7 +64,13 @@ class Answer:
 
 
 def ask(root: Path, config: Config, champion: Model | None, candidate: Version, tools: Instruments) -> Question:
-    """What is to be decided, in hashes: equal questions have equal answers."""
+    """What is to be decided, in hashes: equal questions have equal answers. Raises GateError off the test split."""
+    if config.reference.split != "test":
+        raise GateError(
+            f"reference.split is {config.reference.split}: tuning reads those images",
+            expected="a champion that is decided on images which tuning never read",
+            remedy="set reference.split: test, and run again",
+        )
     bundle, rules = bundle_of(candidate), sha256_json(config.promotion.rules())[:16]
     if champion is None and metrics_tell(root, config, bundle):
         return Question(None, bundle, sha256_json({"metrics": read_json(root / METRICS)})[:16], rules)
@@ -76,10 +83,25 @@ def ask(root: Path, config: Config, champion: Model | None, candidate: Version, 
 
 
 def metrics_tell(root: Path, config: Config, bundle: str) -> bool:
-    """Whether metrics.json holds all that floors ask of this bundle: it is the workspace's own, and latency is free."""
+    """Whether metrics.json holds all that floors ask of this bundle: `evaluate` wrote it, and latency is free."""
     if config.promotion.floors.latency_ms_max is not None or not (root / METRICS).is_file():
         return False
-    return own_bundle(root) == bundle
+    recorded = locked_md5(root, "evaluate", METRICS)
+    return own_bundle(root) == bundle and md5_file(root / METRICS) == recorded
+
+
+def reuse_notes(ledger: Ledger, question: Question) -> tuple[str, ...]:
+    """How worn the reference is: each decision on the same real images lets a little of them leak into the choice."""
+    if question.reference is None:
+        return ()
+    notes = [f"these real images had decided {times(ledger.decisions(question.reference))} before under this name"]
+    if rejudged := ledger.rejudged(question):
+        notes.append(f"this very pair was judged {times(rejudged)} before under another protocol or other rules")
+    return tuple(notes)
+
+
+def times(count: int) -> str:
+    return {0: "never", 1: "once"}.get(count, f"{count} times")
 
 
 def own_bundle(root: Path) -> str | None:
@@ -148,17 +170,11 @@ def folder_of(root: Path, name: str, model: Model) -> Path:
 
 def require_fit(root: Path, folder: Path, who: str) -> None:
     """Raise GateError if a bundle paints other images than those of the workspace."""
-    bundle, data = read_json(folder / "model.json"), read_json(root / PREPARE / "dataset.json")
-    image = bundle["image"]
-    paints = (bundle["dataset"], image["resolution"], image["channels"], len(bundle["labels"]))
-    holds = (data["name"], data["resolution"], data["channels"], len(data["labels"]))
-    if paints != holds:
-        words = "{} at {} px, channels: {}, labels: {}"
-        raise GateError(
-            f"{who} paints {words.format(*paints)}",
-            expected=f"{words.format(*holds)}: what {root} is prepared for",
-            remedy="models of other images need a name of their own: set register.name (NAME=…), and register it there",
-        )
+    from ganline.data.loader import Prepared
+    from ganline.registry.bundle import open_bundle
+    from ganline.scoring import check_fits
+
+    check_fits(open_bundle(folder).spec, Prepared(root / PREPARE), who)
 
 
 def bundle_of(version: Version) -> str:

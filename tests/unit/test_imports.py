@@ -22,6 +22,7 @@ LAYERS = [
     {"evaluation"},
     {"registry"},
     {"serving"},
+    {"page"},
     {"integrations", "api"},
     {"config"},
     {"lineage"},

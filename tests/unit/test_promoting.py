@@ -272,6 +272,7 @@ def test_two_that_decide_on_the_same_challenger_at_once_write_one_line(gate, goo
     assert gate.actions == [("first", None, 1), (outcome.action, 1, 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("step", ["add", "point", "tell", "seal"])
 @pytest.mark.parametrize("what", ["promote", "rollback"])

@@ -39,9 +39,13 @@ def divergence(p: torch.Tensor, q: torch.Tensor) -> float:
     return max(float(torch.special.xlogy(p, p).sum() - torch.special.xlogy(p, q).sum()), 0.0)
 
 
-def is_covered(histogram: torch.Tensor) -> torch.Tensor:
-    """Whether each class makes up at least a tenth of its fair share, bool [K] of shares [K]."""
-    return histogram >= 0.1 / len(histogram)
+def is_covered(histogram: torch.Tensor, train_histogram: torch.Tensor) -> torch.Tensor:
+    """Whether each class makes up at least a tenth of its fair share, bool [K] of shares [K].
+
+    Fair is an equal share, or the class's share of the training images [K] where that is smaller.
+    """
+    fair = (train_histogram.double() / train_histogram.sum()).clamp(max=1 / len(histogram))
+    return (histogram >= 0.1 * fair) & (histogram > 0)
 
 
 def variance_within(features: torch.Tensor, labels: torch.Tensor) -> float | None:
@@ -89,7 +93,7 @@ def class_figures(fake: Features, real: Features, train_histogram: torch.Tensor)
     num_classes = len(train_histogram)
     seen = shares(fake.classes, num_classes)
     figures = {
-        "class_coverage": float(is_covered(seen).double().mean()),
+        "class_coverage": float(is_covered(seen, train_histogram).double().mean()),
         "class_entropy": entropy(seen),
         "class_kl": divergence(seen, train_histogram),
         "intra_class_diversity": float(diversity(fake, real, num_classes).nanmean()),

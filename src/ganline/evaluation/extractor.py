@@ -131,14 +131,19 @@ def identity(state: dict[str, torch.Tensor]) -> str:
     return sha256_json([weights, PREPROCESSING, LAYER])[:8]
 
 
-def train_extractor(prepared: Prepared, config: ExtractorConfig, out: Path, compute: Compute) -> dict:
-    """Train, gate on validation accuracy, freeze and name. Raises GateError below `min_accuracy`."""
+def train_extractor(
+    prepared: Prepared, config: ExtractorConfig, out: Path, compute: Compute, *, section: str = "extractor"
+) -> dict:
+    """Train, gate on validation accuracy, freeze and name. Raises GateError below `min_accuracy`.
+
+    `section` is that of params.yaml which `config` is.
+    """
     task = ("classifier" if len(prepared.labels) > 1 else "rotation") if config.task == "auto" else config.task
     rotation = task == "rotation"
     if not rotation and len(prepared.labels) < 2:
         raise GateError(
             f"{prepared.name} has {len(prepared.labels)} labels: a classifier cannot be trained",
-            remedy="set extractor.task: rotation (self-supervised)",
+            remedy=f"set {section}.task: rotation (self-supervised)",
         )
     channels, num_classes = prepared.channels, 4 if rotation else len(prepared.labels)
     if task == "channels":
@@ -151,12 +156,12 @@ def train_extractor(prepared: Prepared, config: ExtractorConfig, out: Path, comp
         net = compute.place(build_net(task, net_options))
     fit(net, prepared.split("train"), config, compute, rotation=rotation)
     accuracy = validation_accuracy(net.eval(), prepared.split("val"), compute, rotation=rotation)
-    log.info("extractor: %s accuracy %.4f on the validation split", task, accuracy)
+    log.info("%s: %s accuracy %.4f on the validation split", section, task, accuracy)
     if accuracy < config.min_accuracy:
         raise GateError(
-            f"the extractor's {task} accuracy is {accuracy:.4f} on the validation split",
-            expected=f"at least {config.min_accuracy} (extractor.min_accuracy)",
-            remedy="train longer (extractor.epochs), or look at the data: its labels may be wrong",
+            f"the {task} accuracy of {section} is {accuracy:.4f} on the validation split",
+            expected=f"at least {config.min_accuracy} ({section}.min_accuracy)",
+            remedy=f"train longer ({section}.epochs), or look at the data: its labels may be wrong",
         )
     state = {name: t.detach().cpu().contiguous(memory_format=torch.contiguous_format)
              for name, t in net.state_dict().items()}  # fmt: skip
@@ -212,7 +217,7 @@ def fit(net: nn.Module, split: Split, config: ExtractorConfig, compute: Compute,
         optimizer.step()
         schedule.step()
         if (k + 1) % report_every == 0:
-            log.info("extractor: step %d of %d, loss %.3f", k + 1, steps, loss.item())
+            log.info("step %d of %d, loss %.3f", k + 1, steps, loss.item())
 
 
 def rotate_all(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -83,8 +83,12 @@ def nearest(queries: Tensor, candidates: Tensor, *, k: int) -> tuple[Tensor, Ten
         # Whoever was not chosen is no nearer than the farthest chosen one, less the error of both.
         doubtful = exact[:, k - 1].square() >= (values.amax(dim=1) - screen.slack[part]).double()
         if chosen < m and doubtful.any():
-            for row in rows[doubtful].tolist():
-                found[row], distances[row] = all_sorted(queries[row], candidates, k=k)
+            # Equal rows, as a collapsed generator makes them, have equal neighbours: each is looked at once.
+            unsure = rows[doubtful]
+            different, which = queries[unsure].unique(dim=0, return_inverse=True)
+            answers = [all_sorted(query, candidates, k=k) for query in different]
+            found[unsure] = torch.stack([columns for columns, _ in answers])[which]
+            distances[unsure] = torch.stack([exact for _, exact in answers])[which]
     return distances, found
 
 

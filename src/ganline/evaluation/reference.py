@@ -1,8 +1,8 @@
 """Real images as generators are measured against them: the `reference` stage's artifact, opened in a moment.
 
 It holds features, not images: of `n` images of the reference split in a random order (whose halves are disjoint), of
-as many random training images, which stand for a perfect generator and give every figure its floor, and of all training
-and validation images for memorisation. What does not depend on a generator is computed once and kept.
+as many random training images, which stand for a generator of real images and give figures their floor, and of all
+training and validation images for memorisation and classes. What depends on no generator is computed once and kept.
 """
 
 from __future__ import annotations

@@ -64,6 +64,14 @@ def md5_file(path: Path) -> str:
         return hashlib.file_digest(file, "md5").hexdigest()
 
 
+def locked_md5(root: Path, stage: str, path: str) -> str | None:
+    """The md5 that dvc.lock records for a file that a stage made; None if it records none."""
+    lock = root / "dvc.lock"
+    stages = (yaml.safe_load(lock.read_text(encoding="utf-8")) or {}).get("stages", {}) if lock.is_file() else {}
+    outs = stages.get(stage, {}).get("outs", ())
+    return next((out.get("md5") for out in outs if out["path"] == path), None)
+
+
 def data_version(root: Path) -> str | None:
     """The hash that data.dvc records; None if there is none yet."""
     path = root / DATA_DVC

@@ -126,6 +126,6 @@ def model_text(name: str) -> str:
     return (
         f"An image generator made by ganline. `models:/{name}@champion` is the one to use; `@challenger` passed the "
         f"floors and waits for `ganline promote {name}`, which alone decides who is champion; a version without alias "
-        "did not pass, or was champion before. Tags of a version say why: `ganline.floors`, and `ganline.promotion` for "
-        f"what the gate last said of it. `ganline history {name}` tells every decision."
+        "did not pass, or was champion before. Tags of a version say why: `ganline.floors`, and `ganline.promotion` "
+        f"for what the gate last said of it. `ganline history {name}` tells every decision."
     )

@@ -45,8 +45,11 @@ LINE_TAG, SEAL_TAG = "ganline.ledger.", "ganline.seal"
 TOKEN_TAG, BEAT_TAG = "ganline.lock", "ganline.beat"
 MODEL_TAG, QUESTION_TAG = "ganline.promotion", "ganline.question"
 TAGS = "SELECT key, value FROM registered_model_tags WHERE name = ?"
-PATIENCE, POLL, LONGEST = 60.0, 0.5, 300.0
-"""Seconds: until an unchanged lock is a dead one's, between looks, and until waiting is given up."""
+PATIENCE, POLL, LONGEST = 60.0, 0.5, 100.0
+"""Seconds: until an unchanged lock is a dead one's, between looks, and until waiting is given up.
+
+The last is below LOCK_SECONDS: who waits for a server holds this machine's lock, and others wait behind it.
+"""
 
 
 def model_tags(name: str) -> dict[str, str]:

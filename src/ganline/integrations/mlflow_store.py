@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from ganline.environment import set_defaults
 from ganline.errors import GanlineError, RegistryError
@@ -137,10 +137,18 @@ def unreachable(uri: str, reason: str) -> RegistryError:
 
 @contextmanager
 def lock(name: str) -> Iterator[None]:
-    """One process at a time on this machine."""
+    """One process at a time on this machine. Raises RegistryError if others hold it for LOCK_SECONDS."""
     folder = home() / "mlflow"
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f".{name}.lock", timeout=LOCK_SECONDS):
+    try:
+        held = FileLock(folder / f".{name}.lock", timeout=LOCK_SECONDS).acquire()
+    except Timeout as error:
+        raise RegistryError(
+            f"another process has held {error.lock_file} for {LOCK_SECONDS:g} s",
+            expected="no other promotion or registration at work on this machine",
+            remedy="wait until it has ended, and run again",
+        ) from error
+    with held:
         yield
 
 

@@ -19,9 +19,12 @@ def latents(seed: int, chunk: int, z_dim: int) -> torch.Tensor:
     return torch.randn(CHUNK, z_dim, generator=generator(seed, "z", chunk))
 
 
-def random_labels(seed: int, chunk: int, num_classes: int) -> torch.Tensor:
-    """Uniform labels of one chunk, int64 [CHUNK]."""
-    return torch.randint(num_classes, (CHUNK,), generator=generator(seed, "label", chunk))
+def random_labels(seed: int, chunk: int, num_classes: int, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """Labels of one chunk, int64 [CHUNK]: uniform, or in proportion to weights [num_classes]."""
+    draws = generator(seed, "label", chunk)
+    if weights is None:
+        return torch.randint(num_classes, (CHUNK,), generator=draws)
+    return torch.multinomial(weights.cpu().double(), CHUNK, replacement=True, generator=draws)
 
 
 @torch.inference_mode()
@@ -33,11 +36,13 @@ def sample(
     num_classes: int,
     compute: Compute,
     label: int | None = None,
+    label_weights: torch.Tensor | None = None,
     truncation: float = 1.0,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
     """Yield batches of (images uint8 [b, C, H, W] on the device, labels int64 [b] or None), n images in all.
 
-    `label` fixes the class of a class-conditional G; None draws it uniformly. `truncation` is
+    `label` fixes the class of a class-conditional G; None draws it, uniformly or by `label_weights` [num_classes]: a
+    perfect G is told classes as often as real images have them. `truncation` is
     Generator.truncated's psi: below 1 images are more typical and less diverse.
     """
     for chunk in range(-(-n // CHUNK)):
@@ -45,7 +50,9 @@ def sample(
         z = latents(seed, chunk, G.z_dim).to(compute.device, compute.dtype)
         labels = None
         if num_classes:
-            drawn = random_labels(seed, chunk, num_classes) if label is None else torch.full((CHUNK,), label)
+            drawn = (
+                random_labels(seed, chunk, num_classes, label_weights) if label is None else torch.full((CHUNK,), label)
+            )
             labels = drawn.to(compute.device)
         with compute.precision():
             images = G(z, labels) if truncation == 1.0 else G.truncated(z, labels, truncation)

@@ -21,12 +21,14 @@ from ganline.registry.promotion import Row, Verdict
 
 Action = Literal["first", "promoted", "refused", "forced", "rollback"]
 MOVES = frozenset(get_args(Action)) - {"refused"}
+FORMAT = 1
 NO_LINE = "0" * 64
 MAX_LINE = 5000
 """Characters: the width of MLflow's column for tags of a registered model."""
 MAX_REASON, MAX_NAME = 500, 60
 DIGITS = 5
 AS_THEY_ARE = ("protocol", "rules", "reference", "run")
+HEAD = ("line", "when (UTC)", "who", "action", "champion", "about", "figures", "why")
 ROW_FIELDS = ("rule", "champion", "challenger", "bound", "passed", "change", "low", "high")
 
 
@@ -95,10 +97,19 @@ class Line:
         """The line as stored, for `history --json`."""
         return {**json.loads(self.text), "sha256": self.hash}
 
+    def cells(self) -> tuple[str, ...]:
+        """As a line of a table under HEAD: `champion` is the one that it met, `about` whom it decides on."""
+        entry = self.entry
+        when = entry.time.removesuffix("+00:00").replace("T", " ")
+        before = told(entry.before) if entry.before else ""
+        about = told(entry.after)
+        return (str(self.number), when, entry.by, entry.action, before, about, figures(entry.rows), entry.reason)
+
 
 def write_line(entry: Entry, *, number: int, previous: str) -> Line:
     """An entry as the line of this number. Reasons and names are cut to what MLflow can hold."""
     content = {
+        "format": FORMAT,
         "number": number,
         "time": entry.time,
         "action": entry.action,
@@ -119,6 +130,8 @@ def write_line(entry: Entry, *, number: int, previous: str) -> Line:
 def read_line(text: str) -> Line:
     """A stored text as a line. Raises ValueError, KeyError or TypeError if it is none."""
     content = json.loads(text)
+    if content.get("format") != FORMAT:
+        raise ValueError(f"it is of format {content.get('format')}, and this ganline reads format {FORMAT}")
     if content["action"] not in get_args(Action):
         raise ValueError(content["action"])
     entry = Entry(
@@ -190,6 +203,13 @@ class Ledger:
                 return line
         return None
 
+    def rejudged(self, question: Question) -> int:
+        """How often this very pair was judged under another protocol or other rules."""
+        entries = [line.entry for line in self.lines if line.entry.rows]
+        pair, asked = (question.champion, question.challenger), (question.protocol, question.rules)
+        met = {(e.protocol, e.rules) for e in entries if (e.before and e.before.bundle, e.after.bundle) == pair}
+        return len(met - {asked})
+
     def decisions(self, reference: str | None) -> int:
         """How often these real images have decided between two models."""
         return sum(reference is not None and line.entry.reference == reference for line in self.lines)
@@ -213,8 +233,8 @@ def read_ledger(texts: Mapping[int, str], seal: str | None) -> Ledger:
         digest = hashlib.sha256(text.encode()).hexdigest()
         try:
             line = read_line(text)
-        except (ValueError, KeyError, TypeError):
-            problems.append(f"line {number} cannot be read")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            problems.append(f"line {number} cannot be read: {error}")
         else:
             lines.append(line)
             if line.number != number:
@@ -291,11 +311,11 @@ def append(shelf: Shelf, ledger: Ledger, entry: Entry) -> Line:
     return line
 
 
-def require_champion(ledger: Ledger, alias: int | None, expected: Model | None) -> None:
+def require_champion(found: Model | None, alias: int | None, expected: Model | None) -> None:
     """Raise GateError if the champion is not the one that was measured against."""
-    if ledger.champion != expected or alias != (expected and expected.version):
+    if found != expected or alias != (expected and expected.version):
         raise GateError(
-            f"the champion changed meanwhile: {told(expected)} when measuring began, {told(ledger.champion)} now",
+            f"the champion changed meanwhile: {told(expected)} when measuring began, {told(found)} now",
             expected="the same champion from the measurement to the decision",
             remedy="run the same command again: it measures against the new champion",
         )

@@ -46,10 +46,13 @@ class Stage:
 
 
 CORE = ("devices.py", "files.py", "images.py", "ranks.py", "seeds.py")
-LOOKING = ("data/loader.py", "evaluation/extractor.py", "evaluation/config.py", *CORE)
+MEASURING = "stages/measuring.py"
+LOOKING = ("data/loader.py", "evaluation/extractor.py", "evaluation/config.py", MEASURING, *CORE)
 
 STAGES: Mapping[str, Stage] = {
-    "manifest": Stage(manifest, ("data.source", "manifest"), (DATA,), (MANIFEST,), ("data", "files.py")),
+    "manifest": Stage(
+        manifest, ("data.source", "manifest"), (DATA,), (MANIFEST,), ("data", "stages/data.py", "files.py")
+    ),
     "validate": Stage(
         validate,
         ("data.source", "validate"),
@@ -61,10 +64,17 @@ STAGES: Mapping[str, Stage] = {
             "integrations/expectations_report.py",
             "integrations/report.html.j2",
             "files.py",
+            "stages/data.py",
             "images.py",
         ),
     ),
-    "prepare": Stage(prepare, ("data.source", "prepare"), (DATA, MANIFEST, VALIDATE), (PREPARE,), ("data", "files.py")),
+    "prepare": Stage(
+        prepare,
+        ("data.source", "prepare"),
+        (DATA, MANIFEST, VALIDATE),
+        (PREPARE,),
+        ("data", "stages/data.py", "files.py"),
+    ),
     "extractor": Stage(extractor, ("extractor",), (PREPARE,), (EXTRACTOR,), LOOKING),
     "judge": Stage(judge, ("judge",), (PREPARE,), (JUDGE,), LOOKING),
     "reference": Stage(
@@ -72,7 +82,7 @@ STAGES: Mapping[str, Stage] = {
         ("reference",),
         (PREPARE, EXTRACTOR, JUDGE),
         (REFERENCE,),
-        ("data/loader.py", "evaluation", "models", *CORE),
+        ("data/loader.py", "evaluation", "models", MEASURING, *CORE),
     ),
     "train": Stage(
         train,
@@ -85,6 +95,7 @@ STAGES: Mapping[str, Stage] = {
             "integrations/curves.py",
             "integrations/evolution.py",
             "registry/bundle.py",
+            "stages/training.py",
         ),
     ),
     "evaluate": Stage(
@@ -92,7 +103,7 @@ STAGES: Mapping[str, Stage] = {
         ("evaluate", "reference"),
         (PREPARE, EXTRACTOR, JUDGE, REFERENCE, TRAIN),
         (METRICS, SAMPLES, NEIGHBOURS),
-        ("data/loader.py", "draws.py", "evaluation", "models", "registry/bundle.py", *CORE),
+        ("data/loader.py", "draws.py", "evaluation", "models", "registry/bundle.py", MEASURING, *CORE),
     ),
     "usefulness": Stage(
         usefulness,
@@ -106,6 +117,7 @@ STAGES: Mapping[str, Stage] = {
             "evaluation/usefulness.py",
             "models",
             "registry/bundle.py",
+            MEASURING,
             *CORE,
         ),
     ),
@@ -114,13 +126,13 @@ STAGES: Mapping[str, Stage] = {
         ("train",),
         (METRICS, SAMPLES, NEIGHBOURS, USEFULNESS, TRAIN),
         (REPORT,),
-        ("evaluation/page", "evaluation/uncertainty.py", "registry/bundle.py", "files.py", "images.py"),
+        ("page", "evaluation/uncertainty.py", "registry/bundle.py", "stages/product.py", "files.py", "images.py"),
     ),
     "export": Stage(
         export,
         ("train",),
         (TRAIN, METRICS, SAMPLES),
         (MODEL,),
-        ("registry/bundle.py", "registry/card.py"),
+        ("registry/bundle.py", "registry/card.py", "stages/product.py", "files.py"),
     ),
 }

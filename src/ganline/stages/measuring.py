@@ -20,23 +20,23 @@ log = logging.getLogger(__name__)
 
 def extractor(config: Config, root: Path) -> None:
     """Train and freeze the feature extractor."""
-    freeze_extractor(config.extractor, root / PREPARE, root / EXTRACTOR)
+    freeze_extractor("extractor", config.extractor, root / PREPARE, root / EXTRACTOR)
 
 
 def judge(config: Config, root: Path) -> None:
     """Train and freeze a second extractor, which nothing but evaluation ever reads."""
-    freeze_extractor(config.judge, root / PREPARE, root / JUDGE)
+    freeze_extractor("judge", config.judge, root / PREPARE, root / JUDGE)
 
 
-def freeze_extractor(section: ExtractorConfig, prepared: Path, out: Path) -> None:
+def freeze_extractor(section: str, config: ExtractorConfig, prepared: Path, out: Path) -> None:
     """What the stages extractor and judge do."""
     from ganline.data.loader import Prepared
     from ganline.devices import make_exact, pick
     from ganline.evaluation.extractor import train_extractor
 
     make_exact()
-    meta = train_extractor(Prepared(prepared), section, out, pick())
-    log.info("%s: %s", out.name, meta["name"])
+    meta = train_extractor(Prepared(prepared), config, out, pick(), section=section)
+    log.info("%s: %s", section, meta["name"])
 
 
 def extractors(config: Config, root: Path, compute: Compute) -> dict[str, FeatureExtractor]:

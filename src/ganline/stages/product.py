@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 def report(config: Config, root: Path) -> None:
     """Everything that was measured of the model on one page."""
-    from ganline.evaluation.page.render import render_report
+    from ganline.page.render import render_report
     from ganline.registry.bundle import open_bundle
 
     spec = open_bundle(root / TRAIN).spec

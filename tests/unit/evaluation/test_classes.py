@@ -34,8 +34,16 @@ def test_entropy_of_even_and_single_histograms() -> None:
 
 
 def test_a_class_is_covered_from_a_tenth_of_its_fair_share_on() -> None:
-    assert is_covered(torch.tensor([0.9, 0.06, 0.03, 0.01])).tolist() == [True, True, True, False]
+    even = torch.ones(4)
+    assert is_covered(torch.tensor([0.9, 0.06, 0.03, 0.01]), even).tolist() == [True, True, True, False]
     assert shares(torch.tensor([2, 2, 0, 2]), 4).tolist() == [0.25, 0.0, 0.75, 0.0]
+
+
+def test_a_rare_class_is_covered_by_as_few_images_as_it_has_in_training() -> None:
+    training = torch.tensor([9000, 500, 300, 100, 60, 40])
+    assert is_covered(training / training.sum(), training).all()
+    lost = torch.tensor([9040, 500, 300, 100, 60, 0])
+    assert is_covered(lost / lost.sum(), training).tolist() == [True] * 5 + [False]
 
 
 def test_variance_within_classes_is_around_each_ones_own_mean() -> None:

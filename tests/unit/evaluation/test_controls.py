@@ -79,7 +79,7 @@ def test_real_images_sit_on_the_floor(untouched: Figures, real: Reference) -> No
         assert untouched[key] == pytest.approx(1.0, abs=0.12), key
     assert untouched["class_coverage"] == 1.0
     assert untouched["class_kl"] == pytest.approx(0.0, abs=0.01)
-    assert untouched["label_accuracy"] == pytest.approx(real.floors["label_accuracy"], abs=0.02)
+    assert untouched["label_accuracy"] == pytest.approx(real.floors["label_accuracy"], abs=0.03)
 
 
 def strengthened(

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from ganline.errors import DataError
-from ganline.evaluation.page.classes import SHOWN
-from ganline.evaluation.page.pictures import columns, picture
-from ganline.evaluation.page.render import render_comparison, render_report, seed_ranges
 from ganline.evaluation.uncertainty import paired_differences
+from ganline.page.classes import SHOWN
+from ganline.page.pictures import columns, picture
+from ganline.page.render import render_comparison, render_report, seed_ranges
 from tests.unit.evaluation.page_figures import (
     FASHION,
     MODEL,

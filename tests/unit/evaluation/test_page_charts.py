@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ganline.evaluation.page import charts
+from ganline.page import charts
 from tests.unit.evaluation.page_figures import record
 
 STYLE = Path(charts.__file__).with_name("style.css.j2")

@@ -11,7 +11,7 @@ import torch
 
 from ganline.data.loader import Prepared
 from ganline.devices import pick
-from ganline.errors import BundleError
+from ganline.errors import BundleError, GateError
 from ganline.evaluation.features import FIRST, SECOND, Features, look, random_rows, split_batches
 from ganline.evaluation.frechet import fit_gaussian, frechet_distance
 from ganline.evaluation.kid import kernel_distance
@@ -94,7 +94,9 @@ def test_a_generator_of_training_images_is_real_and_is_told_to_copy(records) -> 
 def test_halves_are_disjoint_images_against_disjoint_references(mnist, extractors, real, records) -> None:
     from ganline.models.sampling import sample
 
-    made = look(sample(Memory(mnist), n=N, seed=2, num_classes=10, compute=CPU), extractors)
+    made = look(
+        sample(Memory(mnist), n=N, seed=2, num_classes=10, compute=CPU, label_weights=real.train_histogram), extractors
+    )
     for i, part in enumerate((slice(N // 2), slice(N // 2, N))):
         fake, target = made.by[FIRST][part], real.test.by[FIRST][part]
         expected = frechet_distance(fit_gaussian(fake), fit_gaussian(target))
@@ -109,6 +111,11 @@ def test_a_smaller_n_is_a_protocol_of_its_own_with_its_own_floor(mnist, extracto
     assert few["fd"]["floor"] == pytest.approx(floor_figures(first_of(real, 400))["fd"])
     assert few["fd"]["floor"] > 1.3 * records["fd"]["floor"]  # fewer images, larger distance
     assert first_of(real, real.n) is real
+
+
+def test_more_images_than_the_reference_has_are_refused(mnist, extractors, real) -> None:
+    with pytest.raises(GateError, match="1001 images a seed were asked for, but the reference holds 1000"):
+        panel(mnist, extractors, real, n=1001)
 
 
 def test_the_same_seeds_give_the_same_figures(mnist, extractors, real, records) -> None:
@@ -154,9 +161,16 @@ def test_of_a_thousand_classes_only_a_few_missing_ones_are_named(real) -> None:
     from ganline.evaluation.panel import per_class
 
     labels = [f"{number:03d}" for number in range(1000)]
-    told = per_class("class_coverage", [torch.cat([torch.full((700,), 1 / 700), torch.zeros(300)]).double()], labels)
+    told = per_class(
+        "class_coverage",
+        [torch.cat([torch.full((700,), 1 / 700), torch.zeros(300)]).double()],
+        labels,
+        torch.ones(1000),
+    )
     assert told == {"missing": labels[700:720], "num_missing": 300}
-    assert per_class("label_accuracy", [torch.ones(3).double()], ["a", "b", "c"])["per_class"]["b"] == 1.0
+    assert (
+        per_class("label_accuracy", [torch.ones(3).double()], ["a", "b", "c"], torch.ones(3))["per_class"]["b"] == 1.0
+    )
 
 
 def test_names_are_taken_apart_as_they_were_made() -> None:

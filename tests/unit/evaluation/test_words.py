@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from ganline.evaluation.names import BETTER
-from ganline.evaluation.page.changes import changes, judge
-from ganline.evaluation.page.glossary import (
+from ganline.evaluation.uncertainty import Difference, paired_differences
+from ganline.page.changes import changes, judge
+from ganline.page.glossary import (
     METRICS,
     figure,
     listed,
@@ -20,8 +21,7 @@ from ganline.evaluation.page.glossary import (
     spoken,
     titled,
 )
-from ganline.evaluation.page.words import SHORTFALLS, STRAYS, Remark, unjudged, warnings
-from ganline.evaluation.uncertainty import Difference, paired_differences
+from ganline.page.words import SHORTFALLS, STRAYS, Remark, unjudged, warnings
 from tests.unit.evaluation.page_figures import FASHION, FIGURES, SHARES, fashion, record, thousand, unlabelled, useful
 
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from ganline.evaluation.page import charts, classes
-from ganline.evaluation.page.changes import Judgement, changes, in_order, judge
-from ganline.evaluation.page.glossary import (
+from ganline.evaluation.uncertainty import Difference
+from ganline.page import charts, classes
+from ganline.page.changes import Judgement, changes, in_order, judge
+from ganline.page.glossary import (
     DIRECTIONS,
     FIRST,
     GROUPS,
@@ -28,9 +29,8 @@ from ganline.evaluation.page.glossary import (
     telling_digits,
     titled,
 )
-from ganline.evaluation.page.pictures import PICTURES, placed
-from ganline.evaluation.page.words import extractors, ratio, times, unjudged, warnings
-from ganline.evaluation.uncertainty import Difference
+from ganline.page.pictures import PICTURES, placed
+from ganline.page.words import extractors, ratio, times, unjudged, warnings
 
 HEADLINES = (
     "fd",
@@ -260,7 +260,7 @@ def _environment() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     return Environment(
-        loader=PackageLoader("ganline.evaluation.page", "."),
+        loader=PackageLoader("ganline.page", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

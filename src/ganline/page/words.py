@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ganline.evaluation.page.glossary import (
+from ganline.page.glossary import (
     FIRST,
     SECOND,
     Record,

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ganline.evaluation.page.glossary import (
+from ganline.evaluation.uncertainty import Difference
+from ganline.page.glossary import (
     METRICS,
     Record,
     better,
@@ -21,8 +22,7 @@ from ganline.evaluation.page.glossary import (
     spoken,
     titled,
 )
-from ganline.evaluation.page.words import Remark, classes_are
-from ganline.evaluation.uncertainty import Difference
+from ganline.page.words import Remark, classes_are
 
 Judgement = Literal["better", "worse", "changed", "unsure"]
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from ganline.evaluation.page.glossary import Record, Style, figure, interval, number, seeds
+from ganline.page.glossary import Record, Style, figure, interval, number, seeds
 
 WIDTH, HEIGHT, AXIS = 240, 48, 32
 MARGIN = 14

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ganline.evaluation.page.charts import change_chart
-from ganline.evaluation.page.glossary import Record, better, figure, is_number, metric, titled
+from ganline.page.charts import change_chart
+from ganline.page.glossary import Record, better, figure, is_number, metric, titled
 
 SHOWN = 30
 """Classes in a table; what is left out is said."""
