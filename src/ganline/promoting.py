@@ -18,10 +18,11 @@ from ganline.config import Config, load_config
 from ganline.errors import ConfigError, RegistryError
 from ganline.files import sha256_json
 from ganline.home import home
-from ganline.integrations.mlflow_ledger import deciding, decision_run, ledger_of
+from ganline.integrations.mlflow_ledger import deciding, decision_run, gone, is_moved, ledger_of, present
 from ganline.integrations.mlflow_registry import CHALLENGER, CHAMPION, FLOORS_TAG, PROMOTION_TAG, alias_of, bundle_name
 from ganline.integrations.mlflow_versions import Version, find_version, holder, no_such_model, resolve, versions
 from ganline.registry.ledger import (
+    HEAD,
     Action,
     Entry,
     Ledger,
@@ -36,7 +37,7 @@ from ganline.registry.ledger import (
 )
 from ganline.registry.promotion import Verdict, table
 from ganline.stages.places import MODEL
-from ganline.weighing import Answer, Instruments, ask, bundle_of, instruments, measure, model_of, whole, workspace_of
+from ganline.weighing import Answer, Instruments, ask, instruments, measure, model_of, reuse_notes, whole, workspace_of
 from ganline.workspace import Workspace
 
 ADOPTED = "it was champion before the ledger began"
@@ -92,26 +93,22 @@ def promote(
     if force and not reason.strip():
         raise ConfigError("--force was given without a reason", remedy="say why: --reason 'TEXT'; the ledger keeps it")
     name = name or load_config(base.root).register_.name
-    ledger = settled(name)
-    known = versions(name)
-    alias = holder(known, CHAMPION)
-    require_own_moves(name, ledger, alias)
+    ledger, known = settled(name)
+    require_own_moves(name, ledger, known)
+    champion, alias = present(ledger, known), holder(known, CHAMPION)
     number = version if version is not None else holder(known, CHALLENGER)
     if number is None:
-        present = "none" if alias is None else f"version {alias}"
-        return Outcome(name, "kept", None, None, f"no version waits for a decision; champion: {present}")
+        told = f"no version waits for a decision; champion: {'none' if alias is None else f'version {alias}'}"
+        return Outcome(name, "kept", None, None, told)
     candidate = resolve(name, str(number))
     if number == alias:
         return Outcome(name, "kept", number, CHAMPION, "it is champion already")
-    root = workspace_of(base, name, bundle_of(candidate))
+    root = workspace_of(base, name, model_of(candidate).bundle)
     config, tools = load_config(root), tools or instruments()
-    question = ask(root, config, ledger.champion, candidate, tools)
+    question = ask(root, config, champion, candidate, tools)
     line = ledger.answer(question)
-    if line is not None:
-        answer = Answer(verdict_of(line), line)
-    else:
-        answer = measure(root, config, ledger.champion, candidate, tools)
-    return decide(name, question, answer, candidate, ledger, force=force, reason=reason.strip(), tools=tools)
+    answer = Answer(verdict_of(line), line) if line else measure(root, config, champion, candidate, tools)
+    return decide(name, question, answer, candidate, champion, ledger, force=force, reason=reason.strip(), tools=tools)
 
 
 def promote_own(root: Path, *, tools: Instruments | None = None) -> Outcome:
@@ -120,7 +117,7 @@ def promote_own(root: Path, *, tools: Instruments | None = None) -> Outcome:
     own = find_version(name, bundle_name(root / MODEL))
     if own is None:
         raise RegistryError(f"artifacts/model is no version of {name}", remedy="run `ganline register` first")
-    require_own_moves(name, settled(name), holder(versions(name), CHAMPION))
+    require_own_moves(name, *settled(name))
     own = resolve(name, str(own.version))
     if CHALLENGER in own.aliases and CHAMPION not in own.aliases:
         return promote(Workspace(root, home(root)), name, version=own.version, tools=tools)
@@ -135,40 +132,41 @@ def standing_of(version: Version) -> str:
 
 def is_decided(root: Path, config: Config, own: Version, *, tools: Instruments | None = None) -> bool:
     """Whether `promote_own` would find nothing to do, under the present rules and protocol."""
-    ledger = ledger_of(own.name)
-    alias = holder(versions(own.name), CHAMPION)
-    if ledger.problems or ledger.unsealed or alias != (ledger.champion and ledger.champion.version):
+    ledger, known = ledger_of(own.name), versions(own.name)
+    if ledger.problems or ledger.unsealed or is_moved(ledger, known):
         return False
     if CHALLENGER not in own.aliases or CHAMPION in own.aliases:
         return True
-    line = ledger.answer(ask(root, config, ledger.champion, own, tools or instruments()))
+    line = ledger.answer(ask(root, config, present(ledger, known), own, tools or instruments()))
     return line is not None and not verdict_of(line).passed
 
 
-def settled(name: str) -> Ledger:
-    """The ledger with nothing half done; a champion from before it becomes its first line."""
-    known, ledger = versions(name), ledger_of(name)
+def settled(name: str) -> tuple[Ledger, list[Version]]:
+    """The ledger with nothing half done, and the versions; a champion from before it becomes its first line."""
+    ledger, known = ledger_of(name), versions(name)
     if not known:
         raise no_such_model(name)
     ledger.require_whole()
-    if ledger.unsealed is None and (ledger.champion or holder(known, CHAMPION) is None):
-        return ledger
+    if ledger.unsealed is None and not is_moved(ledger, known):
+        return ledger, known
     with deciding(name) as (_, shelf):
         ledger, alias = settle(shelf)
         if ledger.champion is None and alias is not None:
             adopted = model_of(resolve(name, str(alias)))
             append(shelf, ledger, Entry("first", None, adopted, now(), user(), ADOPTED))
-        return shelf.read()[0]
+        return shelf.read()[0], versions(name)
 
 
-def require_own_moves(name: str, ledger: Ledger, alias: int | None) -> None:
+def require_own_moves(name: str, ledger: Ledger, known: Sequence[Version]) -> None:
     """Raise RegistryError if somebody moved the alias past the ledger."""
-    if ledger.champion is not None and alias != ledger.champion.version:
+    if ledger.champion is not None and is_moved(ledger, known):
+        alias, number = holder(known, CHAMPION), ledger.champion.version
         there = "was taken away" if alias is None else f"was moved to version {alias}"
+        back = f"put it back: ganline rollback {name} --to {number}"
         raise RegistryError(
-            f"the alias champion of {name} {there} by hand: the ledger has version {ledger.champion.version}",
+            f"the alias champion of {name} {there} by hand: the ledger has version {number}",
             expected="moves by `ganline promote` and `ganline rollback`, which write down who, when and why",
-            remedy=f"put it back: ganline rollback {name} --to {ledger.champion.version}",
+            remedy=back if present(ledger, known) else f"version {number} was deleted: take the alias away in MLflow",
         )
 
 
@@ -177,6 +175,7 @@ def decide(
     question: Question,
     answer: Answer,
     candidate: Version,
+    champion: Model | None,
     before: Ledger,
     *,
     force: bool,
@@ -187,7 +186,7 @@ def decide(
     verdict, line, number = answer.verdict, answer.line, candidate.version
     action: Action = "refused"
     if verdict.passed:
-        action = "promoted" if before.champion else "first"
+        action = "promoted" if champion else "first"
     elif force:
         action = "forced"
     notes = reuse_notes(before, question)
@@ -202,16 +201,16 @@ def decide(
         met = ledger.answer(question)
         if met is not None and met.number > len(before.lines) and action != "forced":  # another process was faster
             return outcome_of(name, met, notes)
-        require_champion(ledger, alias, before.champion)
+        require_champion(present(ledger, versions(name)), alias, champion)
         run = line.entry.run if line else None
         if answer.measured is not None:
             run = decision_run(store, name, sha256_json(asdict(question)), verdict=whole(answer.measured), page=page)
         told = reason or ("; ".join(verdict.refused) if action == "refused" else "")
-        if line is not None:
-            told = "; ".join(part for part in (told, f"as measured for line {line.number}") if part)
+        measured = line and f"as measured for line {line.number}"
+        told = "; ".join(part for part in (told, measured, gone(ledger, champion)) if part)
         entry = Entry(
             action=action,
-            before=before.champion,
+            before=champion,
             after=model_of(candidate),
             time=now(),
             by=user(),
@@ -237,15 +236,6 @@ def outcome_of(name: str, line: Line, notes: tuple[str, ...] = ()) -> Outcome:
     return Outcome(name, entry.action, version.version, alias_of(version), words, verdict, notes)
 
 
-def reuse_notes(ledger: Ledger, question: Question) -> tuple[str, ...]:
-    """How worn the reference is: each decision on the same real images lets a little of them leak into the choice."""
-    if question.reference is None:
-        return ()
-    times = ledger.decisions(question.reference)
-    before = {0: "never", 1: "once"}.get(times, f"{times} times")
-    return (f"these real images had decided {before} before under this name",)
-
-
 def rollback(name: str, *, to: int | None = None, reason: str = "") -> Outcome:
     """Bring back the champion before the present one, or the earlier champion `to`.
 
@@ -261,9 +251,9 @@ def rollback(name: str, *, to: int | None = None, reason: str = "") -> Outcome:
         if begun is not None and begun.entry.action == "rollback" and to in (None, begun.entry.after.version):
             return outcome_of(name, begun)
         target = earlier_champion(name, ledger, alias, to)
-        by_hand = alias != (ledger.champion and ledger.champion.version)
-        moved = f"the alias had been moved by hand to version {alias}" if by_hand else ""
-        told = "; ".join(part for part in (reason.strip(), moved) if part)
+        known = versions(name)
+        moved = f"the alias had been moved by hand to version {alias}" if is_moved(ledger, known) else ""
+        told = "; ".join(part for part in (reason.strip(), moved, gone(ledger, present(ledger, known))) if part)
         line = append(shelf, ledger, Entry("rollback", ledger.champion, target, now(), user(), told))
     return outcome_of(name, line)
 
@@ -277,8 +267,8 @@ def settled_or_adopted(name: str) -> None:
 def earlier_champion(name: str, ledger: Ledger, alias: int | None, to: int | None) -> Model:
     """Whom a rollback brings back."""
     there = {version.version: version.tags.get("ganline.bundle") for version in versions(name)}
-    present = ledger.champion if ledger.champion and ledger.champion.version == alias else None
-    earlier = [model for model in ledger.champions() if model != present and there.get(model.version) == model.bundle]
+    holding = ledger.champion if ledger.champion and ledger.champion.version == alias else None
+    earlier = [model for model in ledger.champions() if model != holding and there.get(model.version) == model.bundle]
     reigns = [model for model in ledger.reigns()[:-1] if model in earlier]
     wanted = [model for model in earlier if model.version == to] if to is not None else reigns[-1:]
     if wanted:
@@ -297,13 +287,16 @@ class History:
 
     name: str
     ledger: Ledger
-    alias: int | None
+    known: Sequence[Version]
+
+    @property
+    def alias(self) -> int | None:
+        return holder(self.known, CHAMPION)
 
     @property
     def problems(self) -> tuple[str, ...]:
         """What is wrong with the ledger, or with the alias by the ledger."""
-        champion = self.ledger.champion
-        if self.ledger.unsealed is None and champion is not None and champion.version != self.alias:
+        if self.ledger.unsealed is None and self.ledger.champion and is_moved(self.ledger, self.known):
             there = "nobody" if self.alias is None else f"version {self.alias}"
             return (*self.ledger.problems, f"the alias champion is with {there}: it was moved by hand")
         return self.ledger.problems
@@ -314,33 +307,26 @@ class History:
         return {"name": self.name, "champion": self.alias, "problems": list(self.problems), "lines": lines}
 
     def __str__(self) -> str:
-        lines = [HISTORY_HEAD, *(history_cells(line) for line in self.ledger.lines)]
+        lines = [HEAD, *(line.cells() for line in self.ledger.lines)]
         champion = "no champion" if self.alias is None else f"champion: version {self.alias}"
         state = [f"NOT WHOLE: {problem}" for problem in self.problems] or ["the chain of lines is whole"]
+        if deleted := gone(self.ledger, present(self.ledger, self.known)):
+            state.append(deleted)
         if self.ledger.unsealed is not None and not self.ledger.problems:
             state.append("the last line was cut short: the next promote or rollback finishes it")
         text = table(lines) if self.ledger.lines else "no decision yet"
         return "\n".join([text, "", f"{self.name}: {champion}", *state])
 
 
-HISTORY_HEAD = ("line", "when (UTC)", "who", "action", "champion", "about", "figures", "why")
-
-
 def history(name: str) -> History:
     """Everything that was decided about a model. Raises RegistryError if there is no such model."""
-    known = versions(name)
+    ledger, known = ledger_of(name), versions(name)
     if not known:
         raise no_such_model(name)
-    return History(name, ledger_of(name), holder(known, CHAMPION))
-
-
-def history_cells(line: Line) -> Sequence[str]:
-    """A line of the ledger as a line of a table: `champion` is the one that it met, `about` whom it decides on."""
-    entry = line.entry
-    when = entry.time.removesuffix("+00:00").replace("T", " ")
-    before = "" if entry.before is None else f"version {entry.before.version}"
-    about = f"version {entry.after.version}"
-    return (str(line.number), when, entry.by, entry.action, before, about, figures(entry.rows), entry.reason)
+    if ledger.unsealed is None and ledger.champion and is_moved(ledger, known):
+        with deciding(name) as (_, shelf):
+            ledger, known = shelf.read()[0], versions(name)
+    return History(name, ledger, known)
 
 
 def now() -> str:

@@ -20,7 +20,8 @@ from ganline.integrations import dvc_repo, mlflow_store
 from ganline.integrations.mlflow_ledger import MlflowShelf, ledger_of
 from ganline.integrations.mlflow_registry import Lineage, register
 from ganline.integrations.mlflow_versions import versions
-from ganline.promoting import Outcome, history, is_decided, promote, promote_own, rollback
+from ganline.promoting import ADOPTED, Outcome, history, is_decided, promote, promote_own, rollback
+from ganline.stages.places import METRICS, REPORT, USEFULNESS
 from ganline.weighing import Instruments, Measured
 from ganline.workspace import Workspace
 from tests.unit.scores import Scores, model
@@ -81,7 +82,9 @@ class Gate:
         self.scores[sha256_file(folder / "model.json")] = found
         shutil.rmtree(self.root / "artifacts" / "model", ignore_errors=True)
         shutil.copytree(folder, self.root / "artifacts" / "model")
-        write_json(self.root / "artifacts" / "evaluate" / "metrics.json", found.figures)
+        write_json(self.root / METRICS, found.figures)
+        out = {"path": METRICS, "md5": dvc_repo.md5_file(self.root / METRICS)}
+        (self.root / "dvc.lock").write_text(yaml.safe_dump({"stages": {"evaluate": {"outs": [out]}}}))
         done = register(
             folder,
             name=self.name,
@@ -152,6 +155,27 @@ def test_a_first_challenger_of_another_workspace_s_making_is_measured(gate) -> N
     assert [len(each) for each in gate.measured] == [1]
 
 
+@pytest.mark.parametrize("change", ["edited", "unrecorded"])
+def test_a_metrics_json_that_evaluate_did_not_write_is_not_trusted(gate, change) -> None:
+    gate.enter(1)
+    if change == "edited":
+        path = gate.root / METRICS
+        write_json(path, read_json(path) | {"remark": "better than it was"})
+    else:
+        (gate.root / "dvc.lock").unlink()
+    assert gate.promote().action == "first"
+    assert [len(each) for each in gate.measured] == [1]
+
+
+def test_nothing_is_decided_on_images_that_tuning_reads(gate) -> None:
+    gate.enter(1)
+    gate.set_params({"reference": {"split": "val"}})
+    with pytest.raises(GateError, match=r"reference\.split is val") as error:
+        gate.promote()
+    assert "set reference.split: test" in str(error.value)
+    assert gate.measured == [] and gate.actions == []
+
+
 def test_a_latency_floor_is_measured_for_the_first_champion_too(gate) -> None:
     gate.set_params({"promotion": {"floors": {"latency_ms_max": 2.0}}})
     gate.enter(1, latency_ms=3.0)
@@ -177,6 +201,7 @@ def test_a_better_challenger_is_promoted_and_a_worse_one_refused_both_in_the_led
     assert (outcome.action, outcome.version, outcome.alias) == ("promoted", 2, "champion")
     assert "these real images had decided never before under this name" in outcome.report()
     assert "min_improvement" in outcome.report() and "passed" in outcome.report()
+    assert "this very pair" not in outcome.report()
     gate.enter(3)
     refused = gate.promote()
     assert refused.refused and refused.version == 3 and refused.alias == "challenger"
@@ -200,7 +225,9 @@ def test_a_pair_is_measured_once_under_the_same_protocol_and_rules(gate) -> None
     gate.set_params({"promotion": {"min_improvement": 0.01}})
     assert gate.promote().refused and len(gate.measured) == 3
     gate.set_params({"promotion": {"seeds": list(range(201, 211))}})
-    assert gate.promote().refused and len(gate.measured) == 4
+    outcome = gate.promote()
+    assert outcome.refused and len(gate.measured) == 4
+    assert "this very pair was judged 3 times before under another protocol" in outcome.report()
 
 
 def test_force_measures_and_writes_down_what_failed_and_why(gate) -> None:
@@ -362,6 +389,67 @@ def test_an_alias_that_was_moved_by_hand_is_told_and_put_back_by_a_rollback(gate
     assert gate.promote().action == "promoted"
 
 
+@pytest.mark.parametrize("earlier", [0, 1])
+def test_a_champion_that_was_deleted_leaves_its_place_to_the_next_that_keeps_the_floors(gate, earlier) -> None:
+    for number in range(1, earlier + 2):
+        gate.enter(number, **better(number)), gate.promote()
+    champion, before = earlier + 1, len(gate.actions)
+    mlflow_store.open_store().client.delete_model_version(gate.name, str(champion))
+    number = gate.enter(5)  # worse than the deleted one
+    told = f"the champion before (version {champion}) was deleted"
+    assert told in str(history(gate.name)) and not history(gate.name).problems
+    assert not is_decided(gate.root, load_config(gate.root), versions(gate.name)[-1], tools=gate.tools)
+    assert gate.own().action == "first"
+    assert gate.actions[before:] == [("first", None, number)]
+    assert told in ledger_of(gate.name).lines[-1].entry.reason
+    assert versions(gate.name)[-1].aliases == ("champion",)
+    assert gate.promote().action == "kept"
+
+
+def test_an_alias_that_was_moved_by_hand_from_a_deleted_champion_says_what_helps(gate) -> None:
+    gate.enter(1), gate.promote()
+    gate.enter(2)
+    client = mlflow_store.open_store().client
+    client.delete_model_version(gate.name, "1")
+    client.set_registered_model_alias(gate.name, "champion", "2")
+    with pytest.raises(RegistryError, match="version 1 was deleted: take the alias away"):
+        gate.promote()
+    client.delete_registered_model_alias(gate.name, "champion")
+    assert gate.promote(version=2).action == "first"
+
+
+@pytest.mark.parametrize("command", ["promote", "history"])
+def test_a_decision_that_ends_between_two_looks_is_not_taken_for_a_move_by_hand(gate, monkeypatch, command) -> None:
+    gate.enter(1), gate.promote()
+    gate.enter(2, **better(1))
+    genuine, seen = promoting.ledger_of, list[bool]()
+
+    def overtaken(name):
+        ledger = genuine(name)
+        if not seen:
+            seen.append(True)
+            gate.promote()
+        return ledger
+
+    monkeypatch.setattr(promoting, "ledger_of", overtaken)
+    if command == "promote":
+        assert gate.promote().action == "kept"
+    else:
+        assert history(gate.name).problems == ()
+    assert seen and gate.actions == [("first", None, 1), ("promoted", 1, 2)]
+
+
+@pytest.mark.parametrize(
+    "missing", ["artifacts/model/model.json", METRICS, USEFULNESS, REPORT], ids=lambda name: Path(name).stem
+)
+def test_what_is_missing_at_registering_is_named_with_what_makes_it(gate, missing) -> None:
+    for name in {"artifacts/model/model.json", METRICS, USEFULNESS, REPORT} - {missing}:
+        write_json(gate.root / name, {})
+    with pytest.raises(RegistryError, match=f"there is no {missing}") as error:
+        effects.register(gate.root)
+    assert "dvc repro" in str(error.value)
+
+
 def test_a_champion_from_before_the_ledger_becomes_its_first_line(gate) -> None:
     gate.enter(1)
     client = mlflow_store.open_store().client
@@ -369,7 +457,7 @@ def test_a_champion_from_before_the_ledger_becomes_its_first_line(gate) -> None:
     gate.enter(2, **better(1))
     assert gate.promote().action == "promoted"
     assert gate.actions == [("first", None, 1), ("promoted", 1, 2)]
-    assert ledger_of(gate.name).lines[0].entry.reason == promoting.ADOPTED
+    assert ledger_of(gate.name).lines[0].entry.reason == ADOPTED
 
 
 def test_a_changed_line_stops_every_decision_and_shows_in_the_history(gate) -> None:

@@ -17,7 +17,7 @@ import json
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -33,8 +33,8 @@ from ganline.integrations.mlflow_store import (
     store_uri,
     translated,
 )
-from ganline.integrations.mlflow_versions import connect, holder, versions
-from ganline.registry.ledger import Ledger, Line, figures, read_ledger
+from ganline.integrations.mlflow_versions import Version, connect, holder, versions
+from ganline.registry.ledger import Ledger, Line, Model, figures, read_ledger
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -87,6 +87,24 @@ def from_tags(tags: Mapping[str, str]) -> Ledger:
     numbers = {key: key.removeprefix(LINE_TAG) for key in tags if key.startswith(LINE_TAG)}
     texts = {int(number): tags[key] for key, number in numbers.items() if number.isdecimal()}
     return read_ledger(texts, tags.get(SEAL_TAG))
+
+
+def present(ledger: Ledger, known: Sequence[Version]) -> Model | None:
+    """The ledger's champion, unless its version was deleted."""
+    champion = ledger.champion
+    return champion if champion and champion.version in [version.version for version in known] else None
+
+
+def gone(ledger: Ledger, champion: Model | None) -> str:
+    """That the ledger's champion was deleted, in words; empty if the present `champion` is the ledger's."""
+    before = ledger.champion
+    return f"the champion before (version {before.version}) was deleted" if before and champion is None else ""
+
+
+def is_moved(ledger: Ledger, known: Sequence[Version]) -> bool:
+    """Whether the alias is elsewhere than with the champion. Read without the lock, a decision may be between them."""
+    champion = present(ledger, known)
+    return holder(known, CHAMPION) != (champion and champion.version)
 
 
 class MlflowShelf:

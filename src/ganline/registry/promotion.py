@@ -41,10 +41,8 @@ class FloorsConfig(BaseModel):
     copied_share_max: float | None = Field(default=0.05, ge=0.0, lt=1.0)
     """Largest share of near copies of training images beyond that of real images that were not trained on."""
     c_t_min: float | None = Field(default=-3.0)
-    """Least C_T (memorisation): far below 0, images lie nearer to training images than real ones do.
-
-    A z-score at evaluate.memorisation_n images a seed (2,000 by default): it grows with that number.
-    """
+    """Least C_T (memorisation): far below 0, images lie nearer to training images than real ones do. A z-score at
+    evaluate.memorisation_n images a seed (2,000 by default): it grows with that number."""
     latency_ms_max: float | None = Field(default=None, gt=0.0)
     """Longest median time of one image at batch 1 on one thread, on the machine that runs the gate."""
 
@@ -56,7 +54,7 @@ class FloorsConfig(BaseModel):
 
 
 class GuardsConfig(BaseModel):
-    """What a challenger may lose against the champion, however much better its distance is. null leaves a rule out."""
+    """What a challenger may surely lose, however much better its distance is. null leaves a rule out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     recall_drop_max: float | None = Field(default=0.05, ge=0.0, le=1.0)
@@ -177,11 +175,6 @@ def value(record: Mapping[str, Any]) -> float | None:
     return number(record.get("value"))
 
 
-def ratio(record: Mapping[str, Any]) -> float | None:
-    """The figure in units of its floor."""
-    return number(record.get("ratio"))
-
-
 def excess(record: Mapping[str, Any]) -> float | None:
     """By how much the figure is above that of real images (above 0 where theirs is not known)."""
     found = value(record)
@@ -190,7 +183,7 @@ def excess(record: Mapping[str, Any]) -> float | None:
 
 FLOORS: Mapping[str, Bound] = {
     "fd_max": Bound("fd", value, "{name}", "<="),
-    "fd_ratio_max": Bound("fd", ratio, "ratio of {name} to its real-against-real floor", "<="),
+    "fd_ratio_max": Bound("fd", lambda fd: number(fd.get("ratio")), "ratio of {name} to that of real images", "<="),
     "class_coverage_min": Bound("class_coverage", value, "{name}", ">="),
     "coverage_min": Bound("coverage", value, "{name}", ">="),
     "recall_min": Bound("recall", value, "{name}", ">="),
@@ -307,15 +300,12 @@ def slower(before: float, after: float, bound: float) -> Row:
     told = f"one image takes {after:.3g} ms, the champion's {before:.3g} ms (guard: {asked})"
     known = number(before) is not None and number(after) is not None
     passed = known and after <= bound * before
-    change = after - before if known else None
-    return Row("guards.latency_ratio_max", "latency_ms", number(before), number(after), asked, passed, change, why=told)
+    figures = (number(before), number(after), asked, passed, after - before if known else None)
+    return Row("guards.latency_ratio_max", "latency_ms", *figures, why=told)
 
 
 def paired(key: str, old: Mapping[str, Any], new: Mapping[str, Any], *, halves: bool = True) -> Any:
-    """The Difference of a figure (evaluation.uncertainty), or None where it is missing or not finite.
-
-    Without `halves` it is that of the seeds alone, with Student's interval.
-    """
+    """The Difference of a figure, that of the seeds alone without `halves`; None where it is missing or not finite."""
     from ganline.evaluation.uncertainty import is_paired, paired_difference
 
     if not is_paired(old.get(key)) or not is_paired(new.get(key)):

@@ -191,3 +191,13 @@ def test_some_rows_of_features_keep_everything_together() -> None:
     a, b = whole.halves()
     assert a.by[FIRST].flatten().tolist() == [0, 1, 2] and b.labels is not None and b.labels.tolist() == [13, 14, 15]
     assert b.pixels is not None and b.pixels["noise"].tolist() == [3, 4, 5] and len(b) == 3
+
+
+def test_labels_are_drawn_as_often_as_training_images_have_them() -> None:
+    from ganline.models.sampling import random_labels
+
+    weights = torch.tensor([900, 90, 0, 10])
+    drawn = torch.cat([random_labels(7, chunk, 4, weights) for chunk in range(100)])
+    shares = torch.bincount(drawn, minlength=4) / len(drawn)
+    assert shares.tolist() == pytest.approx([0.9, 0.09, 0.0, 0.01], abs=0.02) and shares[2] == 0
+    assert torch.equal(random_labels(7, 3, 4, weights), random_labels(7, 3, 4, weights))

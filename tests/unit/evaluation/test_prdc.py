@@ -155,3 +155,15 @@ def test_a_few_repeats_among_others_come_in_their_order_too() -> None:
 def test_more_neighbours_than_images_are_refused() -> None:
     with pytest.raises(DataError, match="6 neighbours among 5"):
         radii(normal(5, 3, seed=0), k=5)
+
+
+def test_equal_rows_of_a_collapsed_generator_have_the_neighbours_that_each_alone_has() -> None:
+    """More equal rows than candidates are screened: which of them is nearest is decided exactly, once for all."""
+    candidates = torch.randn(300, 6, generator=torch.Generator().manual_seed(0))
+    collapsed = candidates[7].repeat(200, 1)
+    everything = torch.cat([collapsed, candidates])
+    distances, rows = nearest(collapsed, everything, k=3)
+    assert rows.tolist() == [[0, 1, 2]] * 200 and distances.max() == 0
+    alone, own = nearest(candidates[:1], everything, k=3)
+    again, rows = nearest(candidates[:1].repeat(50, 1), everything, k=3)
+    assert torch.equal(again, alone.repeat(50, 1)) and torch.equal(rows, own.repeat(50, 1))

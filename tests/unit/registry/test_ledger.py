@@ -109,7 +109,7 @@ def test_a_line_comes_back_as_it_was_written() -> None:
     assert replace(again.entry, rows=()) == replace(told, rows=())
     assert json.loads(line.text).keys() == {
         *("number", "time", "action", "from", "to", "protocol", "rules", "reference", "run", "by", "reason"),
-        *("verdict", "previous"),
+        *("verdict", "previous", "format"),
     }
 
 
@@ -173,7 +173,17 @@ def test_a_seal_that_was_changed_or_taken_shows(seal) -> None:
 def test_a_line_that_is_no_line_shows() -> None:
     shelf = with_lines(*HISTORY)
     shelf.texts[2] = "{}"
-    assert "line 2 cannot be read" in shelf.read()[0].problems
+    assert any(problem.startswith("line 2 cannot be read") for problem in shelf.read()[0].problems)
+
+
+def test_a_line_of_another_format_is_told_and_stops_every_decision() -> None:
+    shelf = with_lines(*HISTORY)
+    shelf.texts[4] = shelf.texts[4].replace('"format":1', '"format":2')
+    with pytest.raises(
+        RegistryError, match="line 4 cannot be read: it is of format 2, and this ganline reads format 1"
+    ):
+        append_safely(shelf)
+    assert shelf.writes == []
 
 
 def test_two_lines_in_each_other_s_place_show() -> None:
@@ -220,14 +230,14 @@ def test_settling_twice_writes_nothing_more() -> None:
 def test_a_decision_against_another_champion_than_the_present_one_is_stopped() -> None:
     shelf = with_lines(*HISTORY)
     ledger, alias = settle(shelf)
-    require_champion(ledger, alias, C)
+    require_champion(ledger.champion, alias, C)
     for expected in (A, None):
         with pytest.raises(GateError, match="champion changed meanwhile"):
-            require_champion(ledger, alias, expected)
+            require_champion(ledger.champion, alias, expected)
     with pytest.raises(GateError, match="champion changed meanwhile"):
-        require_champion(ledger, 2, C)
+        require_champion(ledger.champion, 2, C)
     with pytest.raises(GateError, match="champion changed meanwhile: version 1 when measuring began, version 3 now"):
-        require_champion(ledger, 1, A)
+        require_champion(ledger.champion, 1, A)
 
 
 def test_reigns_are_taken_back_by_a_rollback_and_champions_are_remembered() -> None:
@@ -254,6 +264,22 @@ def test_a_question_is_answered_by_the_newest_line_of_the_same_pair_protocol_and
         Question(None, B.bundle, "p", "r"),
     ):
         assert ledger.answer(other) is None
+
+
+def test_a_pair_s_judgements_under_other_protocols_and_rules_are_counted_once_each() -> None:
+    asked = {"protocol": "p", "rules": "r", "rows": (ROW,)}
+    shelf = with_lines(
+        entry("first", None, A),
+        entry("refused", A, B, **asked),
+        entry("refused", A, B, **asked | {"rules": "s"}),
+        entry("forced", A, B, **asked | {"rules": "s"}),
+        entry("refused", B, C, **asked | {"protocol": "q"}),
+        entry("rollback", B, A),
+    )
+    ledger = shelf.read()[0]
+    pairs = ((A, B, "p"), (A, B, "q"), (B, C, "p"), (B, A, "p"))
+    asked_of = [ledger.rejudged(Question(old.bundle, new.bundle, protocol, "r")) for old, new, protocol in pairs]
+    assert asked_of == [1, 2, 1, 0]
 
 
 def test_decisions_are_counted_by_the_real_images_that_they_were_made_on() -> None:

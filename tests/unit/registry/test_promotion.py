@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from ganline.errors import GateError
 from ganline.registry import promotion
 from ganline.registry.promotion import DROPS, FLOORS, FloorsConfig, GuardsConfig, PromotionConfig, judge, judge_floors
-from tests.unit.scores import model
+from tests.unit.scores import model, record
 
 METRICS = {
     "fd": {"name": "fd_cnn_shapes@1a2b3c4d_n512", "value": 3.0, "ratio": 120.0},
@@ -181,8 +181,8 @@ def test_an_interval_below_zero_does_not_do_where_one_half_is_not_lower(monkeypa
     """The interval of today is so wide that it says the same; the rule does not rest on that."""
     genuine = promotion.paired
 
-    def apart(key, old, new):
-        pair = genuine(key, old, new)
+    def apart(key, old, new, **options):
+        pair = genuine(key, old, new, **options)
         return replace(pair, value=-0.2, low=-0.3, high=-0.1, halves=(-0.41, 0.01)) if key == "fd" else pair
 
     monkeypatch.setattr(promotion, "paired", apart)
@@ -195,6 +195,26 @@ def test_an_interval_below_zero_does_not_do_where_one_half_is_not_lower(monkeypa
 def test_a_better_distance_that_another_figure_contradicts_is_refused(key) -> None:
     verdict = judge(model(seed=1), model(seed=2, shift=-0.2, **{key: 0.2}), PromotionConfig())
     assert failed(verdict) == [key]
+
+
+@pytest.mark.parametrize("key", ["kid", "fd_second", "kid_second"])
+def test_noisy_halves_of_the_reference_hide_no_figure_that_every_seed_sees_worse(key) -> None:
+    new = model(seed=2, shift=-0.2, **{key: 0.2})
+    for pair in new.figures[key]["per_half"].values():
+        pair[0], pair[1] = pair[0] + 1.0, pair[1] - 1.0
+    verdict = judge(model(seed=1), new, PromotionConfig())
+    assert failed(verdict) == [key]
+    row = next(row for row in verdict.rows if row.rule == key)
+    assert 0.1 < row.low < row.change < row.high < 0.3
+
+
+def test_a_fall_that_may_be_sampling_noise_does_not_refuse_and_a_sure_one_does() -> None:
+    fallen = {"fallen": [1.0] * 9 + [0.9], "sure": [0.9] * 9 + [1.0]}
+    for name, values in fallen.items():
+        new = model(seed=2, shift=-0.2)
+        new.figures["class_coverage"] = record("class_coverage", values)
+        verdict = judge(model(seed=1), new, PromotionConfig())
+        assert failed(verdict) == ([] if name == "fallen" else ["guards.class_coverage_drop_max"])
 
 
 @pytest.mark.parametrize(
@@ -212,6 +232,23 @@ def test_a_better_distance_bought_with_something_else_is_refused(change, rule) -
     verdict = judge(model(seed=1), model(seed=2, shift=-0.2, **change), PromotionConfig())
     assert failed(verdict) == [rule]
     assert verdict.refused and all(verdict.refused)
+
+
+@pytest.mark.parametrize(
+    ("copied", "c_t", "floors", "told"),
+    [
+        (0.01, -9.0, {}, True),
+        (0.01, -9.0, {"copied_share_max": None, "fd_max": 5.0}, True),
+        (0.9, -9.0, {}, False),
+        (0.01, None, {"c_t_min": -3.0}, False),
+        (0.01, 0.0, {}, False),
+    ],
+)
+def test_a_low_c_t_without_copies_points_to_variety(copied, c_t, floors, told) -> None:
+    figures = METRICS | {"copied_share": {"value": copied, "floor": 0.0}, "c_t": {"value": c_t}}
+    row = judge_floors(figures, FloorsConfig(**floors)).rows[-1]
+    assert row.rule == "floors.c_t_min"
+    assert row.why.endswith("; little variety lowers C_T too: see intra_class_diversity") is told
 
 
 def test_a_fall_of_exactly_what_is_allowed_passes() -> None:
