@@ -28,7 +28,7 @@ def test_the_line_ends_in_a_bundle_with_its_measures(project) -> None:
     metrics = json.loads((project.root / "artifacts/evaluate/metrics.json").read_text())
     assert metrics["fd"]["name"].startswith("fd_classifier_digits@")
     assert metrics["fd"]["name"].endswith("_n200")
-    assert len(metrics["fd"]["per_seed"]) == 3
+    assert len(metrics["fd"]["per_seed"]) == 10
     assert 0 < metrics["fd"]["floor"] < metrics["fd"]["value"]
     assert {"model.json", "generator.safetensors", "card.md", "samples.png"} <= {
         path.name for path in (project.root / "artifacts/model").iterdir()
@@ -56,9 +56,9 @@ def test_changing_evaluation_does_not_retrain(project) -> None:
     params = project.root / "params.yaml"
     before = params.read_text()
     try:
-        project.set_params({"evaluate": {"seeds": [4, 5, 6]}})
+        project.set_params({"evaluate": {"seeds": list(range(40, 50))}})
         ran = project.stages_run(project.must("dvc", "repro"))
-        assert ran == ["evaluate", "export"]
+        assert sorted(ran) == ["evaluate", "export", "report"]
     finally:
         params.write_text(before)
         project.must("dvc", "repro")
@@ -87,6 +87,7 @@ def test_a_wiped_registry_is_made_again_without_retraining(project) -> None:
     assert project.stages_run(project.must("dvc", "repro")) == []
 
 
+@pytest.mark.slow
 def test_fine_tuning_starts_from_a_registered_model_that_fetch_pins_by_hash(project) -> None:
     project.must("ganline", "register")
     project.must("ganline", "promote")
@@ -101,7 +102,7 @@ def test_fine_tuning_starts_from_a_registered_model_that_fetch_pins_by_hash(proj
         assert f"models:/tiny@champion pinned as bundle {bundle}" in project.must("ganline", "fetch")
         assert read_yaml(params)["train"]["init_from"]["bundle"] == bundle
         output = project.must("dvc", "repro")
-        assert project.stages_run(output) == ["train", "evaluate", "export"]
+        assert sorted(project.stages_run(output)) == ["evaluate", "export", "report", "train", "usefulness"]
         for network in ("G", "D"):
             assert re.search(rf"{network} starts from the given model: \d+ tensors; fresh: none", output)
         tuned = project.outs()["model/generator.safetensors"]

@@ -91,6 +91,7 @@ def picture(path: Path, seed: int, *, size: int = 20) -> None:
 
 FOLDER_TINY = """
 extractor: {task: auto, min_accuracy: 0.0, width: 8, feature_dim: 8, epochs: 1}
+judge: {min_accuracy: 0.0, width: 8, feature_dim: 8, epochs: 1}
 reference: {n: 16}
 prepare: {resolution: 16, channels: 3}
 validate: {suite: folder}
