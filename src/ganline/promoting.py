@@ -275,9 +275,12 @@ def earlier_champion(name: str, ledger: Ledger, alias: int | None, to: int | Non
         return wanted[-1]
     known = ", ".join(f"version {model.version}" for model in earlier) or "(there is none)"
     raise RegistryError(
-        f"{name} has no earlier champion" + ("" if to is None else f" that is version {to}"),
-        expected=f"one of its earlier champions: {known}",
-        remedy="name one with --to; any other version goes through `ganline promote --version N`",
+        f"nobody was champion of {name} before the present one"
+        if to is None
+        else f"version {to} was never its champion",
+        expected=f"an earlier champion: {known}",
+        remedy=("name one with --to; " if earlier else "")
+        + "any other version goes through `ganline promote --version N`",
     )
 
 

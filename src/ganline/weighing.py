@@ -94,14 +94,10 @@ def reuse_notes(ledger: Ledger, question: Question) -> tuple[str, ...]:
     """How worn the reference is: each decision on the same real images lets a little of them leak into the choice."""
     if question.reference is None:
         return ()
-    notes = [f"these real images had decided {times(ledger.decisions(question.reference))} before under this name"]
+    notes = [f"decisions on these real images before this one, under this name: {ledger.decisions(question.reference)}"]
     if rejudged := ledger.rejudged(question):
-        notes.append(f"this very pair was judged {times(rejudged)} before under another protocol or other rules")
+        notes.append(f"decisions on this very pair under another protocol or other rules: {rejudged}")
     return tuple(notes)
-
-
-def times(count: int) -> str:
-    return {0: "never", 1: "once"}.get(count, f"{count} times")
 
 
 def own_bundle(root: Path) -> str | None:

@@ -145,14 +145,15 @@ def page_texts(line: Line) -> dict[int, str]:
     entry = line.entry
     against = f" over version {entry.before.version}" if entry.before else ""
     told = "; ".join(part for part in (figures(entry.rows), entry.reason) if part)
+
+    def text(words: str) -> str:
+        return ": ".join(part for part in (f"{words} (line {line.number})", told) if part)
+
     if entry.action == "rollback":
-        texts = {entry.after.version: f"rollback to this version (line {line.number}): {told}"}
-        if entry.before:
-            texts[entry.before.version] = f"{TAKEN_BACK} (line {line.number}): {told}"
-        return texts
+        texts = {entry.after.version: text("rollback to this version")}
+        return texts | ({entry.before.version: text(TAKEN_BACK)} if entry.before else {})
     words = {"first": "first champion", "promoted": f"promoted{against}", "forced": f"forced{against}"}
-    text = f"{words.get(entry.action, 'refused')} (line {line.number}): {told}"
-    return {entry.after.version: text}
+    return {entry.after.version: text(words.get(entry.action, "refused"))}
 
 
 @contextmanager

@@ -204,8 +204,8 @@ def disagreement(figures: Mapping[str, Record]) -> Iterator[Remark]:
 
 
 def wide_intervals(figures: Mapping[str, Record]) -> Iterator[Remark]:
-    """Distances that vary so much with the seed that models can hardly be compared."""
-    for key in ("fd", "kid"):
+    """Distances that vary so much with the seed that models can hardly be compared. (KID may be near 0: no share.)"""
+    for key in ("fd", "fd_second"):
         record = figures.get(key, {})
         value, ends = number(record), interval(record)
         if value and ends and (reach := (ends[1] - ends[0]) / 2 / abs(value)) > WIDE:

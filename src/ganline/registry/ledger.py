@@ -334,7 +334,8 @@ def figures(rows: Iterable[Row]) -> str:
     """The short form of a verdict's figures: the distance, and its change where two were compared."""
     for row in rows:
         if row.rule == "min_improvement" and row.change is not None:
-            return f"distance {row.champion:.4g} -> {row.challenger:.4g} [{row.low:+.3g}, {row.high:+.3g}]"
+            change = f"{row.change:+.3g} [{row.low:+.3g}, {row.high:+.3g}]"
+            return f"distance {row.champion:.4g} -> {row.challenger:.4g}, change {change}"
     for rule in ("floors.fd_max", "floors.fd_ratio_max"):
         for row in rows:
             if row.rule == rule and row.challenger is not None:

@@ -248,21 +248,31 @@ def judge(champion: Scored, challenger: Scored, config: PromotionConfig) -> Verd
 
 
 def improvement(old: Mapping[str, Any], new: Mapping[str, Any], least: float) -> Row:
-    """The Fréchet distance must be lower: the whole interval, and against each half of the reference."""
+    """The Fréchet distance must be lower: the whole interval, and against each half of the reference.
+
+    Shown and compared are means over the halves, at half of N: a difference there is no share of a distance at N.
+    """
     rule, metric, halves = "min_improvement", str(record_of(new, "fd").get("name", "fd")), "on both halves"
     pair = paired("fd", old, new)
     asked = f"surely {least:.3g} of the champion's lower" if least else "surely lower"
     if pair is None or pair.halves is None:
         told = f"{metric} was not measured for both models, {halves} of the reference"
         return Row(rule, metric, None, None, asked, False, why=told)
-    beyond = pair.high < -least * pair.champion
+    before, after = over_halves(old["fd"]), over_halves(new["fd"])
+    beyond = pair.high < -least * before
     passed = beyond and max(pair.halves) < 0.0
     told = f"{metric} changes by {pair.value:+.3g}, 95 % interval [{pair.low:+.3g}, {pair.high:+.3g}]"
     if not beyond:
         told += f": not {asked}"
     elif not passed:
         told += f": not lower {halves} of the reference ({pair.halves[0]:+.3g} and {pair.halves[1]:+.3g})"
-    return Row(rule, metric, pair.champion, pair.challenger, asked, passed, pair.value, pair.low, pair.high, told)
+    return Row(rule, metric, before, after, f"{asked}, on halves", passed, pair.value, pair.low, pair.high, told)
+
+
+def over_halves(record: Mapping[str, Any]) -> float:
+    """Mean of a figure over seeds and halves of the reference."""
+    values = [value for pair in record["per_half"].values() for value in pair]
+    return sum(values) / len(values)
 
 
 def not_worse(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Row:
@@ -270,7 +280,7 @@ def not_worse(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Row:
     # Halves would have one degree of freedom: where they are noisy nothing is ever sure, and the guard passes all.
     # The seeds' own interval is narrower, which is the safe side of a rule that refuses.
     metric, pair = str(record_of(new, key).get("name", key)), paired(key, old, new, halves=False)
-    asked = "not surely higher"
+    asked = "not surely higher, by seeds"
     if pair is None:
         return Row(key, metric, None, None, asked, False, why=f"{metric} was not measured for both models")
     told = f"{metric} changes by {pair.value:+.3g}, 95 % interval [{pair.low:+.3g}, {pair.high:+.3g}]"
