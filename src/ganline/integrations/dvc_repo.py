@@ -27,14 +27,18 @@ Say = Callable[[str], None]
 
 
 def stage_order(root: Path) -> list[str]:
-    """Names of dvc.yaml's stages in topological order (the tracked data is no stage)."""
+    """Names of dvc.yaml's stages in topological order (the tracked data is no stage), as they stand there if that is
+    one: so `dvc repro` walks too, and dvc.lock gets its entries in one order."""
     from dvc.repo import Repo
     from networkx import lexicographical_topological_sort
 
+    places = {name: place for place, name in enumerate(yaml.safe_load((root / "dvc.yaml").read_text())["stages"])}
     with Repo(str(root)) as repo:
         # The graph's edges lead from a stage to what it needs.
         graph = repo.index.graph.reverse()
-        order = lexicographical_topological_sort(graph, key=lambda stage: stage.addressing)
+        order = lexicographical_topological_sort(
+            graph, key=lambda stage: (places.get(getattr(stage, "name", ""), -1), stage.addressing)
+        )
         return [stage.name for stage in order if getattr(stage, "cmd", None)]
 
 
