@@ -124,7 +124,8 @@ def floor_figures(real: Reference) -> dict[str, float]:
     floors = figures_of(real.floor, real, memorisation_n=1).values
     if real.val.classes is not None:
         floors |= class_figures(real.val, real.test, real.train_histogram)
-    return floors | memorisation_figures(real.val, real, real.val_to_train)
+    floors |= memorisation_figures(real.val, real, real.val_to_train)
+    return {key: value for key, value in floors.items() if math.isfinite(value)}
 
 
 def first_of(real: Reference, n: int) -> Reference:

@@ -118,6 +118,13 @@ def test_more_images_than_the_reference_has_are_refused(mnist, extractors, real)
         panel(mnist, extractors, real, n=1001)
 
 
+def test_of_very_few_images_what_cannot_be_told_is_left_out(mnist, extractors, real) -> None:
+    few = panel(mnist, extractors, real, n=16)
+    assert "intra_class_diversity" not in few and few["fd"]["n"] == 16
+    floors = first_of(real, 16).floors
+    assert "intra_class_diversity" not in floors and np.isfinite(list(floors.values())).all()
+
+
 def test_the_same_seeds_give_the_same_figures(mnist, extractors, real, records) -> None:
     assert panel(mnist, extractors, real) == records
 
