@@ -99,7 +99,8 @@ def isolate(base: Workspace, workspace: Workspace, overlay: Mapping[str, Any]) -
     git(base.root, "worktree", "prune")
     if (root / ".git").is_file():
         keep_pin(read_yaml(root / PARAMS) if (root / PARAMS).exists() else {}, content)
-        Path(git(root, "rev-parse", "--git-path", "index.lock")).unlink(missing_ok=True)  # of a killed git
+        for left in ("index.lock", "HEAD.lock"):  # of a killed git
+            Path(git(root, "rev-parse", "--git-path", left)).unlink(missing_ok=True)
         git(root, "checkout", "--detach", "--force", take_snapshot(base.root, content))
     else:
         if root.exists():

@@ -11,7 +11,7 @@ import yaml
 
 from ganline.config import read_yaml
 from ganline.errors import ConfigError, WorkspaceError
-from ganline.workspace import Workspace, checkout, folder_overlay, hold, isolate, plain_name
+from ganline.workspace import Workspace, checkout, folder_overlay, git, hold, isolate, plain_name
 
 ROOT = Path(__file__).parents[2]
 LOCK = "schema: '2.0'\nstages:\n  prepare:\n    cmd: ganline prepare\n"
@@ -92,6 +92,15 @@ def test_a_workspace_that_a_kill_left_half_made_is_made_again(base) -> None:
     (workspace.root / ".git").unlink()
     isolate(base, workspace, {})
     assert (workspace.root / "presets").is_dir()
+
+
+def test_locks_of_a_killed_git_do_not_stop_the_next_run(base) -> None:
+    workspace = base.beside("again")
+    isolate(base, workspace, {})
+    for name in ("index.lock", "HEAD.lock"):
+        Path(git(workspace.root, "rev-parse", "--git-path", name)).touch()
+    isolate(base, workspace, {"train": {"seed": 3}})
+    assert yaml.safe_load((workspace.root / "params.yaml").read_text())["train"]["seed"] == 3
 
 
 def make_folder(path: Path) -> Path:
