@@ -121,7 +121,7 @@ def test_one_killed_process_takes_the_others_along_and_the_line_goes_on_where_it
         log = tmp_path / f"{number}.log"
         process = start(project, log)
         assert wait_for(project, BEGUN, log, process), log.read_text()
-        assert wait_for(project, "file:.ganline/work/*/checkpoints/step-*/COMMITTED", log, process), log.read_text()
+        assert wait_for(project, "file:.ganline/*/*/checkpoints/step-*/COMMITTED", log, process), log.read_text()
         find_process(project, words).kill()
         assert process.wait(timeout=60) != 0
         time.sleep(2.0)

@@ -19,7 +19,7 @@ import pytest
 from tests.unit.evaluation.page_figures import fashion, pictures, thousand, unlabelled, useful
 from tests.unit.evaluation.test_page import comparison, report
 
-CHROMIUM = shutil.which("chromium")
+CHROMIUM = shutil.which("chromium")  # .ci/run installs it: only a machine without it leaves these out
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
