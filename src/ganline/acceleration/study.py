@@ -1,0 +1,84 @@
+"""What the speed-up study found, as plain data: the study fills it, the page and MLflow read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["teacher", "student"]
+FORMS = ("eager", "compiled", "onnx", "int8")
+"""torch as it is; torch.compile; ONNX Runtime in float32; ONNX Runtime with int8 weights and activations."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Times of one variant: image sampling only, from noise and condition to pixels, the tokenizer's decoder included.
+
+    Milliseconds; `throughput` in images a second at batch `batch`; `cold_ms` from an empty process's first call on:
+    compiling or opening a session, and the first image.
+    """
+
+    p50_ms: float
+    p95_ms: float
+    throughput: float
+    batch: int
+    cold_ms: float
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One model in one form."""
+
+    model: str
+    """`teacher`, or a student's way: `s1`, `s2`, …"""
+    kind: Kind
+    form: str
+    timing: Timing
+    quality: Mapping[str, Any]
+    """The panel's records of this form's numbers: key -> record with name, value, interval, floor, n, seeds."""
+    num_bytes: int
+    macs: int
+    """Multiply-accumulates of one image."""
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.model} {self.form}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything of one study. Mappings hold records as the panel makes them, or plain figures with their unit."""
+
+    dataset: str
+    labels: tuple[str, ...]
+    resolution: int
+    channels: int
+    machine: Mapping[str, Any]
+    protocol: Mapping[str, Any]
+    """threads, rounds, batch, temperature, top_k, guidance, n, seeds, split, versions."""
+    variants: tuple[Variant, ...]
+    failed: Mapping[str, str]
+    """Variant -> why there is no figure of it here."""
+    ablation: Mapping[str, Any]
+    """Way -> {what, seeds (training), fd: {per_seed, value, std, interval}, label_accuracy: …, images_seen}."""
+    tokenizer: Mapping[str, Any]
+    """name, num_tokens, vocab, and the reconstruction's records: the ceiling of the teacher."""
+    language: Mapping[str, Any]
+    """parameters, nats_per_token, nats_per_dim, baselines, kimg, and the gap to the tokenizer's ceiling."""
+    likelihood: Mapping[str, Any]
+    """Teacher's nats per token of re-tokenised images: way -> {nats_per_token, class_entropy}, `real`, `teacher`."""
+    bank: Mapping[str, Any]
+    """n, and the seconds that making it takes at the teacher's measured throughput."""
+    prompts: Mapping[str, Any]
+    """encoder's times, path's times, adherence of teacher and student; empty where there are no prompts."""
+    between: Mapping[str, Any]
+    """Student -> records of its distance to the teacher's images."""
+    verdict: Mapping[str, Any] = field(default_factory=dict)
+    """Ratios at equal quality: see acceleration/ratios.py."""
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)

@@ -1,0 +1,1 @@
+"""Language-model image generators: tokenizers, a Llama over image tokens, prompts."""

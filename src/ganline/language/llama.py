@@ -1,0 +1,214 @@
+"""A decoder-only Llama over image tokens (Touvron et al. 2023, arXiv 2302.13971; LlamaGen, arXiv 2406.06525).
+
+Position 0 holds the condition (a class, a prompt's embedding, or nothing), position i the i-th token; the network's
+output at position i is the distribution of token i. Parameter names are those of transformers' LlamaForCausalLM (a test
+loads them there and compares logits), so its tools read these weights; `step` is our own, because a static cache that
+torch.compile and ONNX Runtime take as plain tensors is what makes decoding fast.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import nn
+from torch.nn.functional import scaled_dot_product_attention, silu
+
+ROPE_THETA = 10_000.0
+NORM_EPS = 1e-5
+INIT_STD = 0.02
+
+Cache = tuple[torch.Tensor, torch.Tensor]
+
+
+class LlamaSize(BaseModel):
+    """Widths of the network; vocabulary and length follow from the tokenizer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    width: int = Field(default=128, ge=8)
+    """Length of each position's vector."""
+    layers: int = Field(default=4, ge=1)
+    """Blocks of attention and feed-forward."""
+    heads: int = Field(default=4, ge=1)
+    """Attention heads; width / heads must be even."""
+    hidden: int | None = Field(default=None, ge=8)
+    """Width of the gated feed-forward layers; null: 8/3 of `width`, rounded up to 32."""
+
+    @model_validator(mode="after")
+    def heads_divide_the_width(self) -> LlamaSize:
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ValueError(f"width {self.width} does not divide into {self.heads} heads of even length")
+        return self
+
+    @property
+    def ffn(self) -> int:
+        return self.hidden or -(-8 * self.width // 3 // 32) * 32
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight over the last axis (Zhang & Sennrich 2019, arXiv 1910.07467), in float32."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        wide = x if x.dtype == torch.float64 else x.float()
+        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + NORM_EPS)
+        return (wide * self.weight).to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Multi-head causal self-attention with rotary positions (Su et al. 2021, arXiv 2104.09864)."""
+
+    def __init__(self, size: LlamaSize):
+        super().__init__()
+        self.heads = size.heads
+        self.q_proj, self.k_proj, self.v_proj, self.o_proj = (
+            nn.Linear(size.width, size.width, bias=False) for _ in range(4)
+        )
+
+    def split(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, T, width] -> [B, heads, T, width / heads]."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def forward(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        q, k, v = rotate(self.split(self.q_proj(x)), cos, sin), self.keys(x, cos, sin), self.split(self.v_proj(x))
+        return self.o_proj(scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
+
+    def keys(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        return rotate(self.split(self.k_proj(x)), cos, sin)
+
+    def step(
+        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, at: torch.Tensor, seen: torch.Tensor, cache: Cache
+    ) -> tuple[torch.Tensor, Cache]:
+        """One position: x [B, 1, width]; `at` bool [T] marks it, `seen` bool [T] it and those before.
+
+        `cache` holds keys and values [B, heads, T, width / heads] of fixed length.
+        """
+        here = at[None, None, :, None]
+        keys = torch.where(here, self.keys(x, cos, sin), cache[0])
+        values = torch.where(here, self.split(self.v_proj(x)), cache[1])
+        q = rotate(self.split(self.q_proj(x)), cos, sin)
+        y = scaled_dot_product_attention(q, keys, values, attn_mask=seen[None, None, None, :])
+        return self.o_proj(y.transpose(1, 2).flatten(2)), (keys, values)
+
+
+class FeedForward(nn.Module):
+    """SwiGLU (Shazeer 2020, arXiv 2002.05202)."""
+
+    def __init__(self, size: LlamaSize):
+        super().__init__()
+        self.gate_proj = nn.Linear(size.width, size.ffn, bias=False)
+        self.up_proj = nn.Linear(size.width, size.ffn, bias=False)
+        self.down_proj = nn.Linear(size.ffn, size.width, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.down_proj(silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Block(nn.Module):
+    def __init__(self, size: LlamaSize):
+        super().__init__()
+        self.input_layernorm, self.self_attn = RMSNorm(size.width), Attention(size)
+        self.post_attention_layernorm, self.mlp = RMSNorm(size.width), FeedForward(size)
+
+
+class Trunk(nn.Module):
+    """What transformers calls `model`: embedding, blocks, last norm."""
+
+    def __init__(self, size: LlamaSize, num_embeddings: int):
+        super().__init__()
+        self.embed_tokens = nn.Embedding(num_embeddings, size.width)
+        self.layers = nn.ModuleList(Block(size) for _ in range(size.layers))
+        self.norm = RMSNorm(size.width)
+
+
+class Llama(nn.Module):
+    """Condition and tokens -> logits. The embedding holds `vocab` image tokens, `num_classes` classes, and "nothing".
+
+    `prompt_dim` is the length of prompts' embeddings, 0 where there are none.
+    """
+
+    def __init__(self, size: LlamaSize, *, vocab: int, num_tokens: int, num_classes: int, prompt_dim: int = 0):
+        super().__init__()
+        self.size, self.vocab, self.num_tokens, self.num_classes = size, vocab, num_tokens, num_classes
+        self.prompt_dim = prompt_dim
+        self.model = Trunk(size, vocab + num_classes + 1)
+        self.lm_head = nn.Linear(size.width, vocab + num_classes + 1, bias=False)
+        self.prompt_proj = nn.Linear(prompt_dim, size.width, bias=False) if prompt_dim else None
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=INIT_STD)
+        for name, parameter in self.named_parameters():  # residual branches start small (GPT-2, section 2.3)
+            if name.endswith(("o_proj.weight", "down_proj.weight")):
+                nn.init.normal_(parameter, std=INIT_STD / (2 * size.layers) ** 0.5)
+        cos, sin = rotations(num_tokens, size.width // size.heads)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    @property
+    def nothing(self) -> int:
+        """The token of no condition, which classifier-free guidance needs (Ho & Salimans 2022, arXiv 2207.12598)."""
+        return self.vocab + self.num_classes
+
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        """int64 [...] -> [..., width]. Classes are the tokens vocab + label."""
+        return self.model.embed_tokens(tokens)
+
+    def condition(self, condition: torch.Tensor | None, *, batch: int) -> torch.Tensor:
+        """Labels int64 [B], prompts' embeddings float [B, prompt_dim] or None -> vectors of position 0, [B, width]."""
+        if condition is None:
+            return self.embed(torch.full((batch,), self.nothing, device=self.lm_head.weight.device))
+        if not condition.is_floating_point():
+            return self.embed(condition + self.vocab)
+        assert self.prompt_proj is not None, "this model was not trained on prompts"
+        return self.prompt_proj(condition)
+
+    def forward(self, start: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Vectors of position 0 [B, width] and the first tokens int64 [B, t] -> logits [B, t + 1, vocab]."""
+        x = torch.cat([start[:, None], self.embed(tokens)], dim=1)
+        cos, sin = self.cos[: x.shape[1]], self.sin[: x.shape[1]]
+        for block in self.model.layers:
+            x = x + block.self_attn(block.input_layernorm(x), cos, sin)
+            x = x + block.mlp(block.post_attention_layernorm(x))
+        return self.logits(x)
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.linear(self.model.norm(x), self.lm_head.weight[: self.vocab])
+
+    def empty_cache(self, batch: int) -> Cache:
+        """Keys and values of fixed length [layers, B, heads, T, width / heads], all zero."""
+        size = self.size
+        shape = (size.layers, batch, size.heads, self.num_tokens, size.width // size.heads)
+        zeros = torch.zeros(shape, device=self.lm_head.weight.device, dtype=self.lm_head.weight.dtype)
+        return zeros, zeros.clone()
+
+    def step(self, x: torch.Tensor, position: torch.Tensor, keys: torch.Tensor, values: torch.Tensor):
+        """One position of decoding: x [B, width] at `position` (int64 [1]) -> (logits [B, vocab], keys, values).
+
+        Shapes never change and nothing is written in place: torch.compile and ONNX take it as it is.
+        """
+        places = torch.arange(self.num_tokens, device=x.device)
+        at, seen = places == position, places <= position
+        cos, sin = self.cos[position], self.sin[position]
+        x, new_keys, new_values = x[:, None], [], []
+        for i, block in enumerate(self.model.layers):
+            y, (k, v) = block.self_attn.step(block.input_layernorm(x), cos, sin, at, seen, (keys[i], values[i]))
+            new_keys.append(k)
+            new_values.append(v)
+            x = x + y
+            x = x + block.mlp(block.post_attention_layernorm(x))
+        return self.logits(x[:, 0]), torch.stack(new_keys), torch.stack(new_values)
+
+
+def rotations(length: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """cos and sin [length, dim] of the rotary angles, each half the same."""
+    frequencies = ROPE_THETA ** (-torch.arange(0, dim, 2, dtype=torch.float32) / dim)
+    angles = torch.arange(length, dtype=torch.float32)[:, None] * frequencies
+    return torch.cat([angles, angles], dim=1).cos(), torch.cat([angles, angles], dim=1).sin()
+
+
+def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Turn pairs (i, i + dim / 2) of the last axis by their position's angles."""
+    first, second = x.chunk(2, dim=-1)
+    return x * cos.to(x.dtype) + torch.cat([-second, first], dim=-1) * sin.to(x.dtype)
