@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from ganline.stages.places import EXTRACTOR, JUDGE, PREPARE, REFERENCE
 log = logging.getLogger(__name__)
 
 SCORING_ROOMS = (
-    *("data/loader.py", "devices.py", "evaluation", "images.py", "models"),
+    *("acceleration/benchmark.py", "data/loader.py", "devices.py", "evaluation", "images.py", "models"),
     *("registry/promotion.py", "scoring.py", "seeds.py"),
 )
 WARM_UP, ROUNDS, IMAGES = 5, 30, 5
@@ -122,29 +121,24 @@ def check_fits(spec: Any, prepared: Any, who: str = "the model") -> None:
 
 def latencies_ms(networks: Sequence[Any], num_classes: Sequence[int], compute: Any) -> list[float]:
     """Median milliseconds of one image at batch 1 on one thread, models taking turns: a busy moment meets them all."""
+    from ganline.acceleration.benchmark import take_turns, torch_threads
+
+    # Two threads on a batch of one wait for each other.
+    with torch_threads(1):
+        turns = take_turns(
+            [still(G, classes, compute) for G, classes in zip(networks, num_classes, strict=True)],
+            rounds=ROUNDS,
+            passes=IMAGES,
+            warm_up=WARM_UP,
+            compute=compute,
+        )
+    return [statistics.median(own) for own in turns.ms]
+
+
+def still(G: Any, num_classes: int, compute: Any) -> Any:
+    """A pass of one image of the middle of G's latents."""
     import torch
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # two threads on a batch of one wait for each other
-    try:
-        times: list[list[float]] = [[] for _ in networks]
-        inputs = [
-            (
-                torch.zeros(1, G.z_dim, device=compute.device, dtype=compute.dtype),
-                torch.zeros(1, dtype=torch.int64, device=compute.device) if classes else None,
-            )
-            for G, classes in zip(networks, num_classes, strict=True)
-        ]
-        with torch.inference_mode():
-            for turn in range(ROUNDS + 1):
-                for own, G, (z, label) in zip(times, networks, inputs, strict=True):
-                    for _ in range(IMAGES if turn else WARM_UP):
-                        compute.synchronize()
-                        started = time.perf_counter()
-                        G(z, label)
-                        compute.synchronize()
-                        if turn:
-                            own.append(1000 * (time.perf_counter() - started))
-        return [statistics.median(own) for own in times]
-    finally:
-        torch.set_num_threads(threads)
+    z = torch.zeros(1, G.z_dim, device=compute.device, dtype=compute.dtype)
+    label = torch.zeros(1, dtype=torch.int64, device=compute.device) if num_classes else None
+    return lambda number: G(z, label)

@@ -20,6 +20,8 @@ LAYERS = [
     {"losses", "augment"},
     {"training"},
     {"evaluation"},
+    {"language"},
+    {"acceleration"},
     {"registry"},
     {"serving"},
     {"page"},

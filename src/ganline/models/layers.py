@@ -251,8 +251,13 @@ def projected(x: torch.Tensor, logit: nn.Module, told: torch.Tensor | None = Non
 
 
 def one_hot(label: torch.Tensor | None, num_classes: int, like: torch.Tensor) -> torch.Tensor:
-    """int64 [N] -> [N, num_classes] of like's dtype; a network built with classes must be told one."""
+    """int64 [N] -> [N, num_classes] of like's dtype; a network built with classes must be told one.
+
+    float [N, num_classes] is taken as it is: what an exported network is told (acceleration/export.py).
+    """
     assert label is not None, "a class-conditional network needs labels"
+    if label.is_floating_point():
+        return label.to(like.dtype)
     return torch.nn.functional.one_hot(label, num_classes).to(like.dtype)
 
 

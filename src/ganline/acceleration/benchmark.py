@@ -1,0 +1,196 @@
+"""The clock for generators, the same for teacher and students.
+
+All forms take turns, so that a busy moment meets them all; every pass has inputs of its own, drawn beforehand; what a
+pass returns is there before the clock stops. Threads are the same on all sides. Only ratios within one call carry over
+to another moment or machine.
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+
+from ganline.acceleration.study import Timing
+from ganline.devices import Compute
+from ganline.models.spec import Generator
+from ganline.seeds import generator
+
+log = logging.getLogger(__name__)
+
+Open = Callable[[int], Generator]
+"""Threads -> a generator that runs on so many: its opening is timed."""
+Draw = Callable[[Generator, int, int], tuple[torch.Tensor, torch.Tensor | None]]
+"""Generator, batch, number of the pass -> z [batch, z_dim] and labels, prompts or None: see `drawing_inputs`."""
+Pass = Callable[[int], object]
+"""Number of the pass -> images."""
+WARM_UP, PASSES, BATCH_PASSES = 3, 5, 2
+"""Passes of a form before the clock; in each of its turns, of single images and of batches."""
+LONGEST_REASON = 300
+POOL = 256
+"""Images whose inputs are drawn beforehand; then they come again."""
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Milliseconds of each pass, form by form, and how many rounds there were."""
+
+    ms: list[list[float]]
+    rounds: int
+
+
+def take_turns(
+    forms: Sequence[Pass],
+    *,
+    rounds: int,
+    compute: Compute,
+    passes: int = PASSES,
+    warm_up: int = WARM_UP,
+    settle: int = 0,
+    seconds: float | None = None,
+) -> Turns:
+    """Time all forms round by round, each `passes` times in its turn, until `rounds` are done or `seconds` are over
+    (but one at least). The first `settle` passes of a turn are not counted: they bring the form's weights back to the
+    caches that the others used."""
+    with torch.inference_mode():
+        for run in forms:
+            for number in range(warm_up):
+                run(number)
+        compute.synchronize()
+        ms: list[list[float]] = [[] for _ in forms]
+        begun, done = time.perf_counter(), 0
+        while done < rounds and (not done or seconds is None or time.perf_counter() - begun < seconds):
+            for own, run in zip(ms, forms, strict=True):
+                for turn in range(settle + passes):
+                    number = done * (settle + passes) + turn
+                    compute.synchronize()
+                    started = time.perf_counter()
+                    run(number)
+                    compute.synchronize()
+                    if turn >= settle:
+                        own.append(1000 * (time.perf_counter() - started))
+            done += 1
+    return Turns(ms, done)
+
+
+def measure_times(
+    forms: Mapping[str, Open],
+    *,
+    threads: int,
+    rounds: int,
+    seconds: float,
+    draw: Draw,
+    compute: Compute,
+    batch: int = 64,
+) -> tuple[dict[str, Timing], dict[str, str]]:
+    """Times of each form: a single image on one thread, and `batch` of them on `threads`.
+
+    Each of the two takes `rounds` rounds, or as many as fit into half of `seconds`; openings come on top. The second
+    mapping says why a form could not be had.
+    """
+    single, cold_ms, failed = open_all(forms, draw=draw, compute=compute)
+    turns = partial(take_turns, rounds=rounds, seconds=seconds / 2, compute=compute, settle=1)
+    passes = partial(passes_of, draw=draw)
+    with torch_threads(1):
+        latency = turns([passes(G, batch=1) for G in single.values()])
+        log.info("times: %d rounds of single images", latency.rounds)
+    with torch_threads(threads):
+        wide = single if threads == 1 else {name: forms[name](threads) for name in single}
+        flow = turns([passes(G, batch=batch) for G in wide.values()], passes=BATCH_PASSES)
+        log.info("times: %d rounds of %d images on %d threads", flow.rounds, batch, threads)
+    timings = {}
+    for name, ms, batch_ms in zip(single, latency.ms, flow.ms, strict=True):
+        p50, p95 = np.percentile(ms, (50, 95))
+        timings[name] = Timing(
+            p50_ms=float(p50),
+            p95_ms=float(p95),
+            throughput=1000 * batch / statistics.median(batch_ms),
+            batch=batch,
+            cold_ms=cold_ms[name],
+            rounds=latency.rounds,
+        )
+    return timings, failed
+
+
+def open_all(
+    forms: Mapping[str, Open], *, draw: Draw, compute: Compute
+) -> tuple[dict[str, Generator], dict[str, float], dict[str, str]]:
+    """Open each form on one thread and make its first image: generators, milliseconds of that, and what failed.
+
+    Libraries are loaded before, whoever needs them; a compiler finds nothing of what it compiled for others.
+    """
+    load_libraries()
+    opened, cold_ms, failed = {}, {}, {}
+    for name, start in forms.items():
+        with torch_threads(1), torch.inference_mode(), fresh_compiler_cache():
+            started = time.perf_counter()
+            try:
+                G = start(1)
+                G(*draw(G, 1, 0))
+                compute.synchronize()
+            except Exception as error:  # whatever a compiler or a runtime may raise: that it does is what is found
+                failed[name] = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_REASON]
+                log.warning("%s cannot be timed here: %s", name, failed[name])
+                continue
+            opened[name], cold_ms[name] = G, 1000 * (time.perf_counter() - started)
+        log.info("times: %s opened in %.0f ms", name, cold_ms[name])
+    return opened, cold_ms, failed
+
+
+def passes_of(G: Generator, *, batch: int, draw: Draw) -> Pass:
+    """The pass of a generator: each has the next inputs of a pool of POOL images."""
+    count = max(POOL // batch, 2)
+    pool = [draw(G, batch, number) for number in range(count)]
+    return lambda number: G(*pool[number % count])
+
+
+def drawing_inputs(*, seed: int, compute: Compute, num_classes: int = 0, prompts: torch.Tensor | None = None) -> Draw:
+    """A Draw of standard normal z, and of labels below `num_classes`, rows of `prompts` [M, E] or nothing beside it:
+    the same labels or rows for every generator."""
+
+    def draw(G: Generator, batch: int, number: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        z = torch.randn(batch, G.z_dim, generator=generator(seed, f"time z {batch}", number))
+        told, draws = None, generator(seed, f"time condition {batch}", number)
+        if prompts is not None:
+            told = prompts[torch.randint(len(prompts), (batch,), generator=draws)].to(compute.device, compute.dtype)
+        elif num_classes:
+            told = torch.randint(num_classes, (batch,), generator=draws).to(compute.device)
+        return z.to(compute.device, compute.dtype), told
+
+    return draw
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Give torch so many threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def fresh_compiler_cache() -> Iterator[None]:
+    """Let torch.compile find nothing that it compiled before."""
+    from torch._inductor.utils import fresh_cache
+
+    with fresh_cache():
+        yield
+
+
+def load_libraries() -> None:
+    """Import what opening a form may import, so that the first form does not pay for all."""
+    from importlib import import_module, util
+
+    for name in ("onnx", "onnxruntime", "torch._dynamo", "torch._inductor.compile_fx"):
+        if util.find_spec(name.partition(".")[0]):
+            import_module(name)

@@ -1,0 +1,109 @@
+"""Ratios and the Pareto front of made-up variants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from ganline.acceleration.ratios import is_no_worse, pareto, verdict
+from ganline.acceleration.study import Timing, Variant
+from ganline.errors import GateError
+from tests.unit.scores import record
+
+
+def variant(
+    model: str,
+    form: str,
+    p50_ms: float,
+    fd: float | None,
+    *,
+    throughput: float = 100.0,
+    batch: int = 64,
+    noise: float = 0.01,
+    offsets: Sequence[float] | None = None,
+) -> Variant:
+    """A variant whose fd varies over ten seeds by `noise` times a fixed pattern, or by `offsets`."""
+    pattern = np.linspace(-1.0, 1.0, 10) * noise if offsets is None else np.asarray(offsets)
+    return Variant(
+        model=model,
+        kind="teacher" if model == "teacher" else "student",
+        form=form,
+        timing=Timing(p50_ms, 2 * p50_ms, throughput, batch, cold_ms=1.0, rounds=50),
+        quality={} if fd is None else {"fd": record("fd", fd + pattern)},
+        num_bytes=1,
+        macs=1,
+    )
+
+
+TEACHERS = [
+    variant("teacher", "eager", 30.0, 2.0, throughput=300.0),
+    variant("teacher", "onnx", 10.0, 2.0, throughput=200.0),
+    variant("teacher", "int8", 12.0, 2.2, throughput=400.0),
+]
+
+
+def names(variants: Sequence[Variant]) -> list[str]:
+    return [each.name for each in variants]
+
+
+def test_the_front_holds_what_no_other_beats_fastest_first() -> None:
+    fast, slow, beaten, equal = (
+        variant("s1", "int8", 0.2, 2.5),
+        variant("s1", "onnx", 0.4, 1.9),
+        variant("s2", "onnx", 0.5, 1.95),
+        variant("s1", "eager", 0.8, 1.9),
+    )
+    assert names(pareto([slow, beaten, equal, fast])) == ["s1 int8", "s1 onnx"]
+    assert names(pareto([fast, variant("s3", "int8", 0.2, 2.5)])) == ["s1 int8", "s3 int8"]  # ties stay, both
+    assert pareto([]) == [] and pareto([variant("s1", "onnx", 0.1, None)]) == []
+
+
+def test_the_student_is_one_form_and_the_teacher_at_its_best_in_every_respect() -> None:
+    students = [
+        variant("s1", "int8", 0.2, 2.1, throughput=9000.0),  # worse than 2.0 beyond its interval
+        variant("s1", "onnx", 0.4, 1.95, throughput=4000.0),
+        variant("s2", "eager", 0.5, 1.5, throughput=8000.0),
+    ]
+    found = verdict([*TEACHERS, *students])
+    equal = found["equal"]
+    assert (equal["student"], equal["teacher_best"]) == ("s1 onnx", "teacher eager")
+    assert (equal["teacher_latency"], equal["teacher_throughput"]) == ("teacher onnx", "teacher int8")
+    assert equal["latency_ratio"] == pytest.approx(10.0 / 0.4)
+    assert equal["throughput_ratio"] == pytest.approx(4000.0 / 400.0)
+    assert equal["difference"] == pytest.approx(-0.05) and equal["surely_better"]
+    best = found["best"]
+    assert best["student"] == "s2 eager" and best["latency_ratio"] == pytest.approx(20.0)
+    assert best["throughput_ratio"] == pytest.approx(20.0)
+    assert found["front"] == ["s1 int8", "s1 onnx", "s2 eager"]
+    for part in ("s1 onnx", "teacher onnx", "25.0 times", "teacher int8", "10.0 times", "-0.050", "batch 64"):
+        assert part in found["words"], part
+
+
+def test_a_difference_that_the_seeds_cannot_tell_is_no_worse_and_one_that_they_can_is() -> None:
+    teacher = variant("teacher", "eager", 30.0, 2.0, noise=0.0)
+    wide = [0.3, -0.2, 0.25, -0.25, 0.1, -0.1, 0.2, -0.2, 0.3, -0.3]
+    assert is_no_worse(variant("s1", "onnx", 1.0, 2.05, offsets=wide), teacher)
+    assert not is_no_worse(variant("s1", "onnx", 1.0, 2.05, offsets=[0.01, -0.01] * 5), teacher)
+    assert not verdict([teacher, variant("s1", "onnx", 1.0, 2.05, offsets=wide)])["equal"]["surely_better"]
+
+
+def test_without_an_equal_student_there_is_no_ratio_at_equal_quality_but_one_at_best() -> None:
+    found = verdict([*TEACHERS, variant("s1", "int8", 0.2, 2.5), variant("s1", "onnx", 0.5, 2.4)])
+    assert found["equal"] is None and "no ratio at equal quality" in found["words"]
+    assert found["best"]["student"] == "s1 onnx" and found["best"]["interval"][0] > 0
+
+
+def test_a_study_without_a_teacher_or_of_two_protocols_is_refused() -> None:
+    student = variant("s1", "onnx", 0.5, 1.9)
+    with pytest.raises(GateError, match="no teacher"):
+        verdict([student])
+    with pytest.raises(GateError, match="no student"):
+        verdict([*TEACHERS, variant("s1", "onnx", 0.5, None)])
+    with pytest.raises(GateError, match="batch 64 and 32"):
+        verdict([*TEACHERS, variant("s1", "onnx", 0.5, 1.9, batch=32)])
+    other = variant("s1", "int8", 0.5, 1.9)
+    other.quality["fd"]["n"] = 100
+    with pytest.raises(GateError, match="two protocols"):
+        verdict([*TEACHERS, other])
