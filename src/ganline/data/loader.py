@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,10 @@ class Batches:
             position, left = position + len(part), left - len(part)
         return torch.cat(parts)
 
+    def label_of(self, rows: torch.Tensor) -> torch.Tensor:
+        """Labels int64 [n] of rows of the split."""
+        return self._labels[rows.to(self._labels.device)]
+
     def get(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """This rank's rows of batch k: images float [n, C, H, W] in [-1, 1] and labels int64 [n], on the device."""
         share = ranks.rows(self.batch)
@@ -85,7 +90,28 @@ class Batches:
         if self.mirror:
             flip = torch.rand(self.batch, generator=generator(self.seed, "mirror", k))[share] < 0.5
             images = torch.where(flip.to(self.device, non_blocking=True)[:, None, None, None], images.flip(3), images)
-        return images, self._labels[rows.to(self._labels.device)]
+        return images, self.label_of(rows)
+
+
+class Pairs:
+    """Batches of a teacher's images with the noise that they were made of: `z` float32 [N, z_dim], a row an image."""
+
+    def __init__(self, batches: Batches, z: np.ndarray):
+        self.batches, self.z = batches, torch.from_numpy(np.array(z))
+
+    def get(self, k: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """This rank's rows of batch k: z [n, z_dim], images float [n, C, H, W] in [-1, 1], labels int64 [n]."""
+        images, labels = self.batches.get(k)
+        rows = self.batches.indices(k)[ranks.rows(self.batches.batch)]
+        return self.z[rows].to(images.device, non_blocking=True), images, labels
+
+
+def joined(*splits: Split) -> Split:
+    """Several splits as one, in memory."""
+    whole = copy.copy(splits[0])
+    whole.images = np.concatenate([split.images for split in splits])
+    whole.labels = np.concatenate([split.labels for split in splits])
+    return whole
 
 
 def rows_as_tensor(split: Split, start: int, stop: int) -> torch.Tensor:

@@ -14,6 +14,7 @@ from ganline.models.r3gan import R3GANConfig
 from ganline.models.sngan import SNGANConfig
 from ganline.models.spec import Conditioning, Discriminator, Generator, ImageSpec
 from ganline.models.stylegan2 import StyleGAN2Config
+from ganline.models.vq import VQConfig
 from ganline.models.wgan import WGANConfig
 
 ModelConfig = Annotated[
@@ -24,7 +25,8 @@ ModelConfig = Annotated[
     | SNGANConfig
     | ProgressiveConfig
     | StyleGAN2Config
-    | R3GANConfig,
+    | R3GANConfig
+    | VQConfig,
     Field(discriminator="name"),
 ]
 

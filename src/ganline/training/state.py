@@ -10,7 +10,7 @@ import copy
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -27,6 +27,23 @@ from ganline.training.config import AdamConfig, TrainConfig
 
 COMMITTED = "COMMITTED"
 CLOCKS = ("step", "nimg", "skipped", "lr_scale", "exact", "extra")
+
+
+class Resumable(Protocol):
+    """What a checkpoint is made of: networks, optimizers, device scalars, scalers, and the clocks (CLOCKS)."""
+
+    @property
+    def networks(self) -> dict[str, nn.Module]: ...
+
+    optimizers: dict[str, torch.optim.Adam]
+    memory: dict[str, torch.Tensor]
+    scalers: dict[str, torch.amp.GradScaler]
+    step: int
+    nimg: int
+    skipped: int
+    lr_scale: float
+    exact: bool
+    extra: dict[str, Any]
 
 
 @dataclass
@@ -79,7 +96,7 @@ def make_state(config: TrainConfig, image: ImageSpec, conditioning: Conditioning
     return State(G, D, G_ema, optimizers, memory, scalers)
 
 
-def pack(state: State) -> dict[str, torch.Tensor]:
+def pack(state: Resumable) -> dict[str, torch.Tensor]:
     """All tensors of a state under flat names: `G/…`, `opt_G/<index>/exp_avg`, …"""
     tensors = {
         f"{name}/{key}": tensor for name, net in state.networks.items() for key, tensor in net.state_dict().items()
@@ -91,7 +108,7 @@ def pack(state: State) -> dict[str, torch.Tensor]:
     return {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
 
 
-def unpack(state: State, tensors: dict[str, torch.Tensor]) -> None:
+def unpack(state: Resumable, tensors: dict[str, torch.Tensor]) -> None:
     """The inverse of `pack`, into networks and optimizers of the same shapes."""
     grouped = by_owner(tensors)
     for name, net in state.networks.items():
@@ -100,7 +117,7 @@ def unpack(state: State, tensors: dict[str, torch.Tensor]) -> None:
         state.memory[name].copy_(value)
     for name, optimizer in state.optimizers.items():
         slots: dict[int, dict[str, torch.Tensor]] = {}
-        parameters = optimizer.param_groups[0]["params"]
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         for key, tensor in grouped.get(f"opt_{name}", {}).items():
             index, slot = int(key.split("/")[0]), key.split("/")[1]
             slots.setdefault(index, {})[slot] = in_format_of(parameters[index], tensor)
@@ -124,7 +141,7 @@ def in_format_of(parameter: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
     return torch.empty_like(parameter, device=tensor.device).detach().copy_(tensor)
 
 
-def save_checkpoint(folder: Path, state: State, *, recipe: str, machine: dict[str, Any]) -> Path:
+def save_checkpoint(folder: Path, state: Resumable, *, recipe: str, machine: dict[str, Any]) -> Path:
     """Write `folder/step-N` durably and remove all but it and the one before.
 
     Later ones go too: after a roll-back they belong to a future that will not be.
@@ -139,7 +156,7 @@ def save_checkpoint(folder: Path, state: State, *, recipe: str, machine: dict[st
     return target
 
 
-def write_state(target: Path, state: State, *, recipe: str, machine: dict[str, Any]) -> None:
+def write_state(target: Path, state: Resumable, *, recipe: str, machine: dict[str, Any]) -> None:
     """Write one checkpoint folder durably, in the place of an older one of that name."""
     with atomic_folder(target) as partial:
         save_file(pack(state), partial / "tensors.safetensors")
@@ -148,13 +165,13 @@ def write_state(target: Path, state: State, *, recipe: str, machine: dict[str, A
         (partial / COMMITTED).touch()
 
 
-def clocks(state: State) -> dict[str, Any]:
+def clocks(state: Resumable) -> dict[str, Any]:
     """What a state holds beside tensors, for JSON."""
     plain = {name: getattr(state, name) for name in CLOCKS}
     return plain | {"scalers": {name: scaler.state_dict() for name, scaler in state.scalers.items()}}
 
 
-def set_clocks(state: State, meta: dict[str, Any]) -> None:
+def set_clocks(state: Resumable, meta: dict[str, Any]) -> None:
     """The inverse of `clocks`."""
     for name in CLOCKS:
         setattr(state, name, meta[name])
@@ -167,7 +184,7 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob(f"step-*/{COMMITTED}"))
 
 
-def resume(folder: Path, state: State, *, recipe: str, machine: dict[str, Any]) -> Path | None:
+def resume(folder: Path, state: Resumable, *, recipe: str, machine: dict[str, Any]) -> Path | None:
     """Load the newest whole checkpoint into `state` and return it; None if there is none.
 
     A damaged one is passed over for the one before. Raises TrainingError if all are damaged or the recipe differs.
@@ -189,7 +206,7 @@ def resume(folder: Path, state: State, *, recipe: str, machine: dict[str, Any]) 
     return None
 
 
-def load_state(path: Path, state: State, *, recipe: str) -> dict[str, Any] | None:
+def load_state(path: Path, state: Resumable, *, recipe: str) -> dict[str, Any] | None:
     """Load one checkpoint folder into `state`; its meta data, or None if it is damaged. Raises for another recipe."""
     try:
         meta = read_json(path / "state.json")
@@ -205,7 +222,7 @@ def load_state(path: Path, state: State, *, recipe: str) -> dict[str, Any] | Non
     return meta
 
 
-def share_state(state: State) -> None:
+def share_state(state: Resumable) -> None:
     """Give every rank the state of the first: only its files are read and written, wherever the others run."""
     if ranks.size() == 1:
         return

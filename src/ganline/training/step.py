@@ -11,10 +11,10 @@ from torch.profiler import record_function
 
 from ganline import ranks
 from ganline.augment import AdaConfig, adapt, augment
-from ganline.data.loader import Batches
+from ganline.data.loader import Batches, Pairs
 from ganline.devices import Compute
 from ganline.draws import Draws
-from ganline.losses.objective import Batch, Phase
+from ganline.losses.objective import Batch, Pair, Phase
 from ganline.models.spec import Discriminator, Generator
 from ganline.schedules import ema_decay, value_at
 from ganline.seeds import generator
@@ -26,7 +26,13 @@ Stats = dict[str, torch.Tensor]
 
 
 def run_step(
-    state: State, *, config: TrainConfig, phases: tuple[Phase, ...], batches: Batches, compute: Compute
+    state: State,
+    *,
+    config: TrainConfig,
+    phases: tuple[Phase, ...],
+    batches: Batches,
+    compute: Compute,
+    pairs: Pairs | None = None,
 ) -> Stats:
     """Run every phase, move G_ema, advance the clocks. Returns statistics as device scalars of this rank."""
     stats: Stats = {}
@@ -39,6 +45,9 @@ def run_step(
                 index = state.step * phase.repeat + turn
                 batch = draw(index, state, config=config, batches=batches, compute=compute)
                 batch.for_g = turn == phase.repeat - 1
+                if pairs is not None and batch.for_g and batch.value(config.objective.pair_weight) > 0:
+                    z, image, label = pairs.get(state.step)
+                    batch.pair = Pair(z.to(compute.dtype), told(label, config), image.to(compute.dtype))
             for name, value in run_phase(phase, batch, state=state, compute=compute).items():
                 stats[name] = stats[name] + value if name.startswith("skipped_") and name in stats else value
     assert batch is not None
@@ -70,7 +79,7 @@ def draw(index: int, state: State, *, config: TrainConfig, batches: Batches, com
     batch = Batch(
         state.step,
         state.D.shown(real.to(compute.dtype)),
-        label if config.model.class_conditional else None,
+        told(label, config),
         z,
         draws,
         nimg=state.nimg,
@@ -80,6 +89,11 @@ def draw(index: int, state: State, *, config: TrainConfig, batches: Batches, com
     if config.augment.is_on:
         batch.augmented = augmentation(state, config=config, draws=draws("augment"), compute=compute)
     return batch
+
+
+def told(label: torch.Tensor, config: TrainConfig) -> torch.Tensor | None:
+    """What G and D are told of an image."""
+    return label if config.model.class_conditional else None
 
 
 def augmentation(
@@ -124,11 +138,7 @@ def run_phase(phase: Phase, batch: Batch, *, state: State, compute: Compute) -> 
         ranks.average_gradients(trained)
         if scaler is not None:
             scaler.unscale_(optimizer)
-        norm = gradient_norm(trained)
-        bad = (~torch.isfinite(norm)).float()
-        # The protocol of torch.amp.GradScaler: fused optimizers leave weights and moments alone where this is 1.
-        optimizer.grad_scale, optimizer.found_inf = None, bad  # type: ignore[attr-defined]
-        optimizer.step()
+        norm, bad = masked_update(trained, optimizer)
         if scaler is not None:
             scaler.update()
         if phase.clip is not None:
@@ -136,6 +146,16 @@ def run_phase(phase: Phase, batch: Batch, *, state: State, compute: Compute) -> 
     stats = {name: value.detach() for name, value in stats.items()}
     # A masked update's norm is left out of the mean, which it would make infinite.
     return stats | {f"grad_norm_{phase.name}": norm.nan_to_num(0.0, 0.0, 0.0), f"skipped_{phase.name}": bad}
+
+
+def masked_update(module: nn.Module, optimizer: torch.optim.Adam) -> tuple[torch.Tensor, torch.Tensor]:
+    """Move the weights, unless a gradient is not finite: (norm of all gradients, 1.0 if masked), on the device."""
+    norm = gradient_norm(module)
+    bad = (~torch.isfinite(norm)).float()
+    # The protocol of torch.amp.GradScaler: fused optimizers leave weights and moments alone where this is 1.
+    optimizer.grad_scale, optimizer.found_inf = None, bad  # type: ignore[attr-defined]
+    optimizer.step()
+    return norm, bad
 
 
 def gradient_norm(module: nn.Module) -> torch.Tensor:
