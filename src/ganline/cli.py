@@ -219,6 +219,8 @@ def generate(
     n: Annotated[int, typer.Option(help="How many images.")] = 16,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal images.")] = 0,
     label: Annotated[str | None, typer.Option(help="A class, by name or number.")] = None,
+    prompt: Annotated[str | None, typer.Option(help='What to paint, such as "a dark sneaker".')] = None,
+    encoder: Annotated[Path | None, typer.Option(help="The prompt encoder's folder, if it is your own.")] = None,
     truncation: Annotated[float, typer.Option(help="In (0, 1]: lower is more typical, less diverse.")] = 1.0,
 ) -> None:
     """Paint images with a registered model or a bundle."""
@@ -226,7 +228,9 @@ def generate(
     from ganline.serving.generate import save_images
 
     generator = load(model)
-    images, labels = generator.sample_with_labels(n, seed=seed, label=label, truncation=truncation)
+    images, labels = generator.sample_with_labels(
+        n, seed=seed, label=label, prompt=prompt, encoder=encoder, truncation=truncation
+    )
     print(save_images(images, labels, output))
 
 

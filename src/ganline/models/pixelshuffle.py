@@ -19,6 +19,7 @@ from ganline.models.layers import BatchNorm2d, one_hot, projected, stem_resoluti
 from ganline.models.spec import Conditioning, Discriminator, Generator, ImageSpec
 
 LABEL_GAIN = 3.0  # a one-hot label beside unit-variance z, loud enough to be heard from the first step
+PROMPT_FEATURES, PROMPT_GAIN = 64, 3.0  # what G's stem reads of a prompt; on short runs 3 kept to prompts better than 1
 MIN_WIDTH, MAX_WIDTH = 16, 256
 FEATURES = 128
 LARGEST_STEM = 8
@@ -37,6 +38,8 @@ class PixelShuffleConfig(BaseModel):
     """Channels of D at half the resolution; each halving doubles them."""
     class_conditional: bool = True
     """Tell G and D the label of each image."""
+    prompt_dim: int = Field(default=0, ge=0)
+    """Length of the prompts' embeddings that G and D are told in place of labels; 0: labels."""
 
     def build_generator(self, image: ImageSpec, conditioning: Conditioning) -> PixelShuffleGenerator:
         return PixelShuffleGenerator(self, image, conditioning.num_classes)
@@ -46,7 +49,7 @@ class PixelShuffleConfig(BaseModel):
 
 
 class PixelShuffleGenerator(Generator):
-    """z [N, z_dim] and label [N] -> image [N, C, H, W] in [-1, 1].
+    """z [N, z_dim] and label [N] or prompt [N, prompt_dim] -> image [N, C, H, W] in [-1, 1].
 
     After the first doubling each stage begins with a residual convolution. Every BatchNorm but the stem's follows a
     convolution (a pixel shuffle between them only moves values), so all of those fold into their convolutions.
@@ -54,18 +57,23 @@ class PixelShuffleGenerator(Generator):
 
     def __init__(self, config: PixelShuffleConfig, image: ImageSpec, num_classes: int):
         super().__init__()
-        self.z_dim, self.num_classes = config.z_dim, num_classes
+        self.z_dim, self.num_classes, self.prompt_dim = config.z_dim, num_classes, config.prompt_dim
+        told = PROMPT_FEATURES if config.prompt_dim else num_classes
         self.side, doublings = stem_resolution(image.resolution, LARGEST_STEM)
         widths = [max(config.g_width >> i, MIN_WIDTH) for i in range(doublings)]
         self.width = widths[0]
-        self.stem = nn.Linear(config.z_dim + num_classes, self.width * self.side**2, bias=False)
+        self.stem = nn.Linear(config.z_dim + told, self.width * self.side**2, bias=False)
         self.norms = nn.ModuleList(BatchNorm2d(width) for width in widths)
         # Each convolution makes the four sub-pixels of what comes next: the last one those of the image itself.
         self.convs = nn.ModuleList(nn.Conv2d(a, 4 * b, 3, padding=1) for a, b in pairwise([*widths, image.channels]))
         self.residuals = nn.ModuleList(residual(width) for width in widths[1:])
+        if config.prompt_dim:
+            self.prompt = PromptLinear(config.prompt_dim, PROMPT_FEATURES, std=PROMPT_GAIN)
 
     def forward(self, z: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
-        if self.num_classes:
+        if self.prompt_dim:
+            z = torch.cat([z, self.prompt(label).to(z.dtype)], dim=1)
+        elif self.num_classes:
             z = torch.cat([z, LABEL_GAIN * one_hot(label, self.num_classes, z)], dim=1)
         # The stem writes [N, H, W, C]: seen as [N, C, H, W] that is channels_last without a copy.
         x = self.stem(z).view(-1, self.side, self.side, self.width).permute(0, 3, 1, 2)
@@ -83,12 +91,28 @@ def residual(width: int) -> nn.Module:
     return nn.Sequential(conv, BatchNorm2d(width), nn.ReLU(inplace=True))
 
 
+class PromptLinear(nn.Linear):
+    """Prompts' embeddings [N, E] of length 1 -> features [N, F] whose values are at first about `std`."""
+
+    def __init__(self, prompt_dim: int, features: int, *, std: float):
+        super().__init__(prompt_dim, features)
+        nn.init.normal_(self.weight, std=std)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, prompt: torch.Tensor | None) -> torch.Tensor:
+        assert prompt is not None and prompt.is_floating_point(), "a network built for prompts needs their embeddings"
+        return super().forward(prompt.to(self.weight.dtype))
+
+
 class PixelShuffleDiscriminator(Discriminator):
-    """image [N, C, H, W] and label [N] -> logits [N]; no normalisation, so samples do not influence one another."""
+    """image [N, C, H, W] and label [N] or prompt [N, prompt_dim] -> logits [N].
+
+    No normalisation, so samples do not influence one another.
+    """
 
     def __init__(self, config: PixelShuffleConfig, image: ImageSpec, num_classes: int):
         super().__init__()
-        self.num_classes = num_classes
+        self.num_classes, self.prompt_dim = num_classes, config.prompt_dim
         side, halvings = stem_resolution(image.resolution, LARGEST_STEM)
         widths = [min(config.d_width << i, MAX_WIDTH) for i in range(halvings)]
         first = nn.Conv2d(4 * image.channels, widths[0], 3, padding=1)
@@ -96,13 +120,15 @@ class PixelShuffleDiscriminator(Discriminator):
         self.convs = nn.ModuleList([first, *strided])
         self.features = nn.Linear(widths[-1] * side**2, FEATURES)
         self.logit = nn.Linear(FEATURES, 1)
-        if num_classes:
-            self.embed = nn.Embedding(num_classes, FEATURES)
-            nn.init.normal_(self.embed.weight, std=FEATURES**-0.5)
+        if config.prompt_dim:
+            self.embed: nn.Module = PromptLinear(config.prompt_dim, FEATURES, std=FEATURES**-0.5)
+        elif num_classes:
+            self.embed = embed = nn.Embedding(num_classes, FEATURES)
+            nn.init.normal_(embed.weight, std=FEATURES**-0.5)
 
     def forward(self, image: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
         x = pixel_unshuffle(image, 2)
         for conv in self.convs:
             x = leaky_relu(conv(x), 0.2, inplace=True)
         x = leaky_relu(self.features(x.permute(0, 2, 3, 1).flatten(1)), 0.2)
-        return projected(x, self.logit, self.embed(label) if self.num_classes else None)
+        return projected(x, self.logit, self.embed(label) if self.num_classes or self.prompt_dim else None)

@@ -8,7 +8,7 @@ import torch
 
 from ganline.devices import Compute
 from ganline.images import to_pixels
-from ganline.models.spec import Generator
+from ganline.models.spec import Generator, Tell
 from ganline.seeds import generator
 
 CHUNK = 64
@@ -38,13 +38,16 @@ def sample(
     label: int | None = None,
     label_weights: torch.Tensor | None = None,
     truncation: float = 1.0,
+    tell: Tell | None = None,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
     """Yield batches of (images uint8 [b, C, H, W] on the device, labels int64 [b] or None), n images in all.
 
     `label` fixes the class of a class-conditional G; None draws it, uniformly or by `label_weights` [num_classes]: a
     perfect G is told classes as often as real images have them. `truncation` is
-    Generator.truncated's psi: below 1 images are more typical and less diverse.
+    Generator.truncated's psi: below 1 images are more typical and less diverse. A G of prompts is told what `tell`
+    makes of the labels, by default its own.
     """
+    tell = tell or G.tell
     for chunk in range(-(-n // CHUNK)):
         keep = min(CHUNK, n - chunk * CHUNK)
         z = latents(seed, chunk, G.z_dim).to(compute.device, compute.dtype)
@@ -54,6 +57,10 @@ def sample(
                 random_labels(seed, chunk, num_classes, label_weights) if label is None else torch.full((CHUNK,), label)
             )
             labels = drawn.to(compute.device)
+        told = labels
+        if tell is not None:
+            asked = torch.zeros(CHUNK, dtype=torch.int64) if labels is None else labels
+            told = tell(asked, generator(seed, "prompt", chunk)).to(compute.device, compute.dtype)
         with compute.precision():
-            images = G(z, labels) if truncation == 1.0 else G.truncated(z, labels, truncation)
+            images = G(z, told) if truncation == 1.0 else G.truncated(z, told, truncation)
         yield to_pixels(images)[:keep], None if labels is None else labels[:keep]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,17 +30,40 @@ class Conditioning(BaseModel):
         return len(self.labels)
 
 
+Tell = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+"""Labels int64 [N] -> what G is told in their place, float32 [N, E], drawn by the generator: prompts' embeddings."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """How a G of prompts is told what to paint: while it trains, and when it is asked for a class."""
+
+    of_rows: Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+    """Rows of the training split int64 [N] -> embeddings float32 [N, E] of captions that are true of them."""
+    of_labels: Tell
+
+
 class Generator(nn.Module):
-    """G: z [N, z_dim] float, label [N] int64 or None -> image [N, C, H, W] in about [-1, 1]."""
+    """G: z [N, z_dim] float, label [N] int64 or None -> image [N, C, H, W] in about [-1, 1].
+
+    With `prompt_dim` a prompt's embedding float [N, prompt_dim] stands in the label's place.
+    """
 
     z_dim: int
     num_classes: int
+    prompt_dim: int = 0
+    tell: Tell | None = None
+    """How samplers put a class into the words that G understands; None where G is told labels."""
 
     grows: bool = False
     """Whether `advance` changes what a pass computes."""
 
     def advance(self, share: float) -> None:
         """Be what G is after this share of the budget: progressive growing. Others stay as they are."""
+
+    def paint(self, batch: Any) -> torch.Tensor:
+        """The fakes of a training batch (losses/objective.py), as a function of its z and labels."""
+        return self(batch.z, batch.label)
 
     def truncated(self, z: torch.Tensor, label: torch.Tensor | None, psi: float) -> torch.Tensor:
         """Images of latents drawn towards the mean by psi in (0, 1]: more typical, less diverse."""

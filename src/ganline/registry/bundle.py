@@ -3,6 +3,7 @@
     model.json                  architecture, image spec, labels, sha256 of every other file; content only
     generator.safetensors       G_ema
     discriminator.safetensors   D, for fine-tuning; serving never reads it
+    prompts.json, .safetensors  what a model of prompts knows by name (language/prompts.py)
     card.md, samples.png        for people
 
 The bundle's hash is that of model.json, and so names the model. Loading checks every file and never unpickles.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,9 @@ from torch import nn
 
 from ganline.errors import BundleError
 from ganline.files import atomic_folder, read_json, sha256_file, write_json
+from ganline.language.prompts import FILES as PROMPT_FILES
+from ganline.language.prompts import JSON as PROMPTS
+from ganline.language.prompts import Prompts, load_prompts
 from ganline.models import Conditioning, ImageSpec, ModelConfig
 
 FORMAT = 1
@@ -80,7 +85,16 @@ class Bundle:
                 f"{self.folder / GENERATOR}: the weights do not fit the architecture in model.json: {detail}",
                 remedy="export the bundle again",
             ) from error
+        if getattr(G, "prompt_dim", 0):
+            if self.prompts is None:
+                raise BundleError(f"{self.folder} is a model of prompts without {PROMPTS}")
+            G.tell = self.prompts.tell  # type: ignore[assignment]
         return G.eval().requires_grad_(False)
+
+    @cached_property
+    def prompts(self) -> Prompts | None:
+        """The prompts that the model was trained on; None for a model that is told labels or nothing."""
+        return load_prompts(self.folder) if (self.folder / PROMPTS).is_file() else None
 
     def state(self, name: str) -> dict[str, torch.Tensor]:
         """The tensors of one of the bundle's networks; empty if the bundle does not carry it."""
@@ -109,10 +123,11 @@ def write_bundle(
 
 
 def extend_bundle(source: Path, folder: Path, extras: dict[str, bytes]) -> str:
-    """Write a bundle with the networks of `source` and other extras. Returns the new bundle's hash."""
+    """Write a bundle with the networks and prompts of `source` and other extras. Returns the new bundle's hash."""
     bundle = open_bundle(source)
     networks = {name: state for name in (GENERATOR, DISCRIMINATOR) if (state := bundle.state(name))}
-    return write_bundle(folder, bundle.spec, networks=networks, extras=extras)
+    known = {name: path.read_bytes() for name in PROMPT_FILES if (path := source / name).is_file()}
+    return write_bundle(folder, bundle.spec, networks=networks, extras=known | extras)
 
 
 def copy_bundle(source: Path, folder: Path) -> Bundle:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,22 @@ from ganline.devices import Compute, pick
 from ganline.errors import ConfigError
 from ganline.files import atomic_path, fresh_folder
 from ganline.images import grid, save_png
+from ganline.language.encoder import SentenceEncoder, checked, find_encoder
 from ganline.models.sampling import sample
+from ganline.models.spec import Tell
 from ganline.registry.bundle import Bundle, open_bundle
+
+log = logging.getLogger(__name__)
 
 
 class Generator:
-    """A model ready to paint. `sample` is deterministic: image i depends on (model, seed, i, label, truncation)."""
+    """A model ready to paint. `sample` is deterministic: image i depends on model, seed, i, label or prompt, truncation."""
 
     def __init__(self, bundle: Bundle, *, compute: Compute | None = None):
         self.bundle = bundle
         self.compute = compute or pick("fp32")
         self.G = self.compute.place(bundle.generator())
+        self._encoder: tuple[Path | None, SentenceEncoder] | None = None
 
     @classmethod
     def from_folder(cls, folder: Path) -> Generator:
@@ -35,17 +41,31 @@ class Generator:
         return self.bundle.spec.conditioning.labels
 
     def sample_with_labels(
-        self, n: int = 16, *, seed: int = 0, label: str | int | None = None, truncation: float = 1.0
+        self,
+        n: int = 16,
+        *,
+        seed: int = 0,
+        label: str | int | None = None,
+        prompt: str | None = None,
+        encoder: Path | None = None,
+        truncation: float = 1.0,
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """uint8 [n, C, H, W] in 0..255, and the class of each image (int64 [n], None if unconditional).
+        """uint8 [n, C, H, W] in 0..255, and the class of each image (int64 [n], None if unconditional or by prompt).
 
-        Raises ConfigError if n < 1, truncation is not in (0, 1], or the label is not one of `labels`.
+        `prompt` says in words what to paint; a prompt far from all that the model knows is logged as a warning.
+        `encoder` is the folder of the sentence encoder where it is not the packaged one. Raises ConfigError if n < 1,
+        truncation is not in (0, 1], the label is not one of `labels`, or the model does not take prompts.
         """
         if n < 1:
             raise ConfigError(f"n is {n}", expected="at least one image")
         if not 0.0 < truncation <= 1.0:
             raise ConfigError(f"truncation is {truncation}", expected="a value in (0, 1]; 1 is no truncation")
         index = None if label is None else find_label(label, self.labels)
+        tell = None
+        if prompt is not None:
+            if label is not None:
+                raise ConfigError("both a label and a prompt were given", expected="one of them")
+            tell = self.told_of(prompt, encoder)
         batches = list(
             sample(
                 self.G,  # type: ignore[arg-type]
@@ -55,18 +75,38 @@ class Generator:
                 compute=self.compute,
                 label=index,
                 truncation=truncation,
+                tell=tell,
             )
         )
         images = torch.cat([images for images, _ in batches]).cpu().numpy()
-        if not self.labels:
+        if not self.labels or tell is not None:
             return images, None
         return images, torch.cat([labels for _, labels in batches if labels is not None]).cpu().numpy()
 
-    def sample(
-        self, n: int = 16, *, seed: int = 0, label: str | int | None = None, truncation: float = 1.0
-    ) -> np.ndarray:
-        """uint8 [n, C, H, W] in 0..255: see `sample_with_labels`."""
-        return self.sample_with_labels(n, seed=seed, label=label, truncation=truncation)[0]
+    def told_of(self, prompt: str, encoder: Path | None = None) -> Tell:
+        """What a sampler tells G of a prompt. Raises ConfigError for an empty prompt or a model that takes none."""
+        known = self.bundle.prompts
+        if known is None:
+            by = "label" if self.labels else "seed"
+            raise ConfigError("a prompt was asked of a model that takes none", remedy=f"ask by {by}")
+        text = checked(prompt)
+        embedding = self.encoded(text, encoder)
+        if warning := known.warning(text, embedding):
+            log.warning("%s", warning)
+        return lambda labels, _: embedding.expand(len(labels), -1)
+
+    def encoded(self, text: str, encoder: Path | None = None) -> torch.Tensor:
+        """A prompt's embedding float32 [E], by the encoder that the model was trained with; it is opened once."""
+        assert self.bundle.prompts is not None
+        if self._encoder is None or self._encoder[0] != encoder:
+            opened = SentenceEncoder(encoder) if encoder else find_encoder()
+            self.bundle.prompts.check_encoder(opened.identity)
+            self._encoder = (encoder, opened)
+        return self._encoder[1]([text])[0]
+
+    def sample(self, n: int = 16, **options: Any) -> np.ndarray:
+        """uint8 [n, C, H, W] in 0..255. Options: see `sample_with_labels`."""
+        return self.sample_with_labels(n, **options)[0]
 
     def picture(self, n: int = 16, *, columns: int | None = None, **options: Any) -> np.ndarray:
         """n samples as one picture, uint8 [H, W] (grey) or [H, W, 3]: ready for `plt.imshow`. Options: see `sample`."""

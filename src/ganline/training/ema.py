@@ -9,7 +9,7 @@ from ganline.devices import Compute
 from ganline.models.sampling import latents as draw_latents
 from ganline.models.sampling import random_labels
 from ganline.models.spec import Generator
-from ganline.seeds import derive
+from ganline.seeds import derive, generator
 
 RECALIBRATION_BATCHES = 32
 
@@ -50,6 +50,9 @@ def recalibrate(G: Generator, *, seed: int, num_classes: int, compute: Compute) 
     for chunk in range(RECALIBRATION_BATCHES):
         z = draw_latents(derive(seed, "recalibrate"), chunk, G.z_dim).to(compute.device, compute.dtype)
         label = random_labels(derive(seed, "recalibrate"), chunk, num_classes) if num_classes else None
+        if G.tell is not None:
+            asked = torch.zeros(len(z), dtype=torch.int64) if label is None else label
+            label = G.tell(asked, generator(derive(seed, "recalibrate"), "prompt", chunk)).to(compute.dtype)
         G(z, None if label is None else label.to(compute.device))
     G.eval()
     for norm, momentum in zip(norms, momenta, strict=True):

@@ -1,0 +1,189 @@
+"""The params sections of language models and prompts."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ganline.devices import Precision
+from ganline.language.drawing import DrawingConfig
+from ganline.language.llama import LlamaSize
+from ganline.schedules import Schedule, Value
+from ganline.training.config import TrainConfig
+
+
+class EncoderConfig(BaseModel):
+    """A sentence encoder that lies on this machine, as sentence-transformers and transformers save them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    path: str
+    """The folder: config.json, tokenizer.json, model.safetensors."""
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    """Checksum of its model.safetensors."""
+
+
+class CaptionsConfig(BaseModel):
+    """What images are called: the prompts that models are trained on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    encoder: EncoderConfig | None = None
+    """What turns a prompt into numbers; null: the packaged all-MiniLM-L6-v2."""
+    attributes: tuple[str, ...] | None = None
+    """Measured attributes beside the class, of brightness, size, contrast, colourfulness, thickness, slant; null: those
+    that suit the data set."""
+
+
+class LlmConfig(BaseModel):
+    """The language model and its training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    seed: int = Field(default=0, ge=0)
+    """Decides initial weights, the order of images and every draw."""
+    total_kimg: float = Field(gt=0.0)
+    """The budget: images whose tokens are read, in thousands."""
+    batch: int = Field(default=64, ge=2)
+    """Images of one update, over all ranks."""
+    precision: Precision = "auto"
+    """Of passes: auto is bf16 where it is fast."""
+    size: LlamaSize = LlamaSize()
+    """Widths of the network."""
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of each branch's outputs that is dropped while training."""
+    lr: Value = Schedule(start=2e-3, end=1e-4)
+    """Learning rate of AdamW."""
+    warmup_share: float = Field(default=0.02, ge=0.0, lt=1.0)
+    """Share of the budget in which the learning rate rises from zero."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """Decay of the first and the second moment."""
+    weight_decay: float = Field(default=0.1, ge=0.0)
+    """Decoupled weight decay of matrices."""
+    ema_halflife_share: float = Field(default=0.02, gt=0.0)
+    """Images in which half of the moving average of the weights is forgotten, as a share of the budget."""
+    unconditional_share: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Share of images that are learned without a condition: what guidance needs."""
+    prompt_share: float = Field(default=0.3, ge=0.0, lt=1.0)
+    """Share of images that are learned from a caption's embedding instead of their class."""
+    drawing: DrawingConfig = DrawingConfig()
+    """How tokens are drawn from the trained model."""
+    tick_kimg: float = Field(default=2.0, gt=0.0)
+    """Between two lines of the log."""
+    val_every_share: float = Field(default=0.1, gt=0.0, le=1.0)
+    """Share of the budget between two looks at the validation split."""
+    checkpoint_seconds: float = Field(default=20.0, ge=0.0)
+    """Between two checkpoints, at least."""
+
+    @property
+    def total_nimg(self) -> int:
+        return round(self.total_kimg * 1000)
+
+
+class BankConfig(BaseModel):
+    """The teacher's images that students learn from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    n: int = Field(default=50_000, ge=64)
+    """How many images."""
+    seed: int = Field(default=3001, ge=0)
+    """Seed of their noise and labels: no seed that anything is measured with."""
+
+
+class WayConfig(BaseModel):
+    """One way to put a GAN in the language model's place: what differs from `students.train`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    what: str
+    """The way in words, for the report."""
+    reals: Literal["data", "bank", "both"] = "data"
+    """What D takes for real: training images, the teacher's bank, or both, each as often as it has images."""
+    pair_weight: Value = 0.0
+    """Weight of the regression to the teacher's images of the same noise."""
+    prompts: bool = False
+    """Whether G is told prompts in place of labels."""
+    model: dict[str, Any] = {}
+    """Keys of the model that differ, such as {g_width: 48}."""
+    seeds: tuple[int, ...] | None = None
+    """Training seeds; null: those of `students`."""
+
+
+class StudentsConfig(BaseModel):
+    """GANs that are to do what the language model does, in one pass."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    """Training seeds of every way; its first one goes through the whole study."""
+    train: TrainConfig
+    """What all ways have in common: as the section `train`."""
+    ways: dict[str, WayConfig]
+    """Name -> way."""
+
+    @field_validator("ways")
+    @classmethod
+    def names_are_plain(cls, ways: dict[str, WayConfig]) -> dict[str, WayConfig]:
+        for name in ways:
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+                raise ValueError(f"{name} cannot name a way: lower-case letters, digits and _")
+        return ways
+
+    @model_validator(mode="after")
+    def every_way_is_a_training(self) -> StudentsConfig:
+        for name in self.ways:
+            try:
+                self.training(name, self.seeds[0])
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join(map(str, first["loc"]))
+                raise ValueError(f"ways.{name} is no training: {where}: {first['msg']}") from error
+        return self
+
+    def seeds_of(self, way: str) -> tuple[int, ...]:
+        return self.ways[way].seeds or self.seeds
+
+    def training(self, name: str, seed: int, *, prompt_dim: int = 1) -> TrainConfig:
+        """The `train` section of one student."""
+        way, section = self.ways[name], self.train.model_dump()
+        section["seed"] = seed
+        section["model"] |= way.model | ({"prompt_dim": prompt_dim} if way.prompts else {})
+        section["objective"]["pair_weight"] = way.pair_weight
+        return TrainConfig.model_validate(section)
+
+
+class AccelerateConfig(BaseModel):
+    """The ONNX forms of teacher and students."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    calibration: int = Field(default=256, ge=16)
+    """Images whose passes set the ranges of int8 activations."""
+
+
+class QualityConfig(BaseModel):
+    """How teacher, students and their int8 forms are measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    seeds: tuple[int, ...] = Field(default=tuple(range(4001, 4011)), min_length=2)
+    """Seeds of latents; figures are mean and 95 % interval over them."""
+    n: int = Field(default=5000, ge=16)
+    """Images of each seed."""
+    memorisation_n: int = Field(default=500, ge=2)
+    """Images of each seed that are compared with every training image."""
+    ablation_seeds: int = Field(default=3, ge=2)
+    """How many of the seeds the students of further training seeds are measured with."""
+    adherence_n: int = Field(default=2000, ge=16)
+    """Images that adherence to prompts is measured on, of each kind of phrasing."""
+
+
+class SpeedupConfig(BaseModel):
+    """How times are measured: `ganline speedup`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    threads: int = Field(default=1, ge=1)
+    """Threads of every variant, at batch 1 and at `batch`."""
+    batch: int = Field(default=64, ge=2)
+    """Images at once for throughput."""
+    rounds: int = Field(default=200, ge=5)
+    """Rounds over all variants, at most."""
+    seconds: float = Field(default=180.0, gt=0.0)
+    """Time for all rounds together, at most."""
+    race: int = Field(default=12, ge=1)
+    """Images that the race page plays."""
