@@ -149,7 +149,7 @@ class Prompts:
         return self.prompts_for(labels, generator)[0]
 
     def of_kind(self, kind: str) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
-        """All prompts of a kind whose concept some training image shows: embeddings [n, E], concepts int64 [n], texts."""
+        """A kind's prompts whose concept some training image shows: embeddings [n, E], concepts int64 [n], texts."""
         known = self.support[self.concepts[kind]] > 0
         texts = [text for text, own in zip(self.texts[kind], known.tolist(), strict=True) if own]
         return self.embeddings[kind][known], self.concepts[kind][known], texts

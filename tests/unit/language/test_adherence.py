@@ -1,4 +1,4 @@
-"""Adherence: figures of real images that are what was asked, of images that are not, and of a painter of known images."""
+"""Adherence: figures of real images that are what was asked, of images that are not, and of a painter."""
 
 from __future__ import annotations
 
