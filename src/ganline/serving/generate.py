@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Generator:
-    """A model ready to paint. Image i depends on model, seed, i, label or prompt, and truncation, and on nothing else."""
+    """A model ready to paint. Image i depends on model, seed, i, label or prompt, truncation: on nothing else."""
 
     def __init__(self, bundle: Bundle, *, compute: Compute | None = None):
         self.bundle = bundle
