@@ -81,7 +81,7 @@ def render_report(
     PICTURES come to their places, others to the end) to PNG files. Raises DataError where a picture is no PNG.
     """
     figures = records({**metrics, **(usefulness or {})})
-    return _render(
+    return render(
         "report.html.j2",
         title=title,
         model=model,
@@ -120,7 +120,7 @@ def render_comparison(
     before, after = (records(each) for each in metrics)
     keys = in_order([key for key in differences if key in before and key in after])
     placed_pictures = [placed(each) for each in pictures]
-    return _render(
+    return render(
         "comparison.html.j2",
         title=f"{names[0]} and {names[1]}",
         names=names,
@@ -268,5 +268,6 @@ def _environment() -> Any:
     )
 
 
-def _render(template: str, **context: Any) -> str:
+def render(template: str, **context: Any) -> str:
+    """A template of this room, filled."""
     return _environment().get_template(template).render(**context)

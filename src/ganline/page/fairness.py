@@ -1,0 +1,224 @@
+"""How a comparison of a language model and a GAN could be unfair, and what this study did about it.
+
+Each point is told with the evidence in the study's own figures. What the figures do not show is said to be not shown,
+and what they show to be otherwise is said to be otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ganline.acceleration.study import Study, Variant
+from ganline.page.glossary import figure, is_number, listed, number
+from ganline.page.pareto import ceiling, distance, form_name
+
+Held = Literal["held", "open", "broken"]
+SECONDS = ("train_seconds", "training_seconds", "seconds")
+
+
+@dataclass(frozen=True)
+class Unfairness:
+    """One way to be unfair: what it would be, what was done, and whether the figures show it."""
+
+    title: str
+    unfair: str
+    done: str
+    held: Held
+
+
+def unfairnesses(study: Study) -> list[Unfairness]:
+    """All points, in one order."""
+    return [rule(study) for rule in RULES]
+
+
+def of_kind(study: Study, kind: str) -> list[Variant]:
+    return [each for each in study.variants if each.kind == kind]
+
+
+def baseline(study: Study) -> Unfairness:
+    teachers = of_kind(study, "teacher")
+    forms = [form_name(each.form) for each in teachers]
+    held: Held = "held" if len(forms) > 1 else "open"
+    if teachers:
+        fastest = min(teachers, key=lambda each: each.timing.p50_ms)
+        broadest = max(teachers, key=lambda each: each.timing.throughput)
+        done = (
+            f"It was measured in {listed(forms)}. Its fastest form at batch 1 is {form_name(fastest.form)} "
+            f"({figure(fastest.timing.p50_ms)} ms), at batch {broadest.timing.batch} {form_name(broadest.form)} "
+            f"({figure(broadest.timing.throughput)}/s); a ratio against a slower form is none."
+        )
+    else:
+        done = "No form of the language model was measured."
+    return Unfairness(
+        "A slow baseline",
+        "A language model decoded without a cache, or in one form only, loses to anything.",
+        done,
+        held,
+    )
+
+
+def same_threads(study: Study) -> Unfairness:
+    number_of = study.protocol.get("threads")
+    done = f"Both sides ran on {number_of} thread{'s' if number_of != 1 else ''}; throughput per core is told as well."
+    return Unfairness(
+        "Unequal threads",
+        "One side on all cores, the other on one.",
+        done if number_of else "The number of threads is not recorded.",
+        "held" if number_of else "open",
+    )
+
+
+def same_forms(study: Study) -> Unfairness:
+    ours, theirs = ({each.form for each in of_kind(study, kind)} for kind in ("student", "teacher"))
+    only = sorted(ours - theirs)
+    if not ours or not theirs:
+        return Unfairness("Unequal treatment", UNEQUAL, "One side was not measured.", "open")
+    if only:
+        done = f"Only students have a figure in {listed(list(map(form_name, only)))}; why is told under “What failed”."
+        return Unfairness("Unequal treatment", UNEQUAL, done, "broken")
+    done = "Both sides were measured in the same forms, and a table holds each form against the same form."
+    return Unfairness("Unequal treatment", UNEQUAL, done, "held")
+
+
+UNEQUAL = "Compiling or quantising one side only: another dtype is another model."
+
+
+def own_quality(study: Study) -> Unfairness:
+    lacking = [each.name for each in study.variants if distance(each) is None]
+    if lacking or not study.variants:
+        done, held = f"Without a distance of its own: {listed(lacking) if lacking else 'all'}.", "open"
+    else:
+        done, held = "Every form’s own images were scored: the numbers of int8 are those of int8 images.", "held"
+    return Unfairness(
+        "Quality of another form",
+        "The speed of int8 told beside the quality of float32.",
+        done,
+        held,  # type: ignore[arg-type]
+    )
+
+
+def guidance(study: Study) -> Unfairness:
+    value = study.protocol.get("guidance")
+    unfair = (
+        "Classifier-free guidance doubles the language model’s passes; switched on for time only, it is a handicap."
+    )
+    if not is_number(value):
+        return Unfairness("Guidance", unfair, "The guidance is not recorded.", "open")
+    if value == 1:
+        done = "Guidance was 1, that is none, in times and quality alike: one pass a token."
+    else:
+        done = (
+            f"Guidance was {figure(value)} in times and quality alike: each token costs two passes, and a GAN has none."
+        )
+    return Unfairness("Guidance", unfair, done, "held")
+
+
+def whole_path(study: Study) -> Unfairness:
+    encoder = study.prompts.get("encoder")
+    done = "A time runs from noise and class to pixels: the tokenizer’s decoder counts. "
+    if encoder:
+        done += "With prompts, the text encoder’s time is told and counted on both sides."
+    else:
+        done += "The path from a prompt, with its text encoder, was not measured."
+    unfair = "Leaving out the tokenizer’s decoder, or the text encoder that both need."
+    return Unfairness("Parts left out", unfair, done, "held" if encoder else "open")
+
+
+def cold_start(study: Study) -> Unfairness:
+    colds = [each.timing.cold_ms for each in study.variants if each.timing.cold_ms > 0]
+    done = (
+        f"Cold starts stand in a column of their own ({figure(min(colds))} to {figure(max(colds))} ms)" if colds else ""
+    )
+    unfair = "Compiling counted on one side, or never told."
+    return Unfairness(
+        "Cold start",
+        unfair,
+        f"{done} and are in no other time." if done else "Cold starts were not measured.",
+        "held" if colds else "open",
+    )
+
+
+def training(study: Study) -> Unfairness:
+    """The teacher's training against that of all ways together, in seconds if they are known, else in images."""
+    unfair = "A language model that was stopped early is easy to match."
+    ways = list(study.ablation.values())
+    for keys, unit in ((SECONDS, "seconds"), (("images_seen",), "images")):
+        ours, theirs = seconds_of(study.language, keys), [seconds_of(each, keys) for each in ways]
+        if unit == "images" and ours is None and is_number(study.language.get("kimg")):
+            ours = 1000 * float(study.language["kimg"])
+        known = [each for each in theirs if each is not None]
+        if ours is not None and known and len(known) == len(ways):
+            enough = ours >= sum(known)
+            done = (
+                f"The language model was trained for {ours:,.0f} {unit}, the {len(known)} ways together, one training "
+                f"of each, for {sum(known):,.0f}{'' if enough else ': less than these'}."
+            )
+            return Unfairness("An untrained teacher", unfair, done, "held" if enough else "broken")
+    done = "The lengths of the trainings are not recorded on both sides."
+    return Unfairness("An untrained teacher", unfair, done, "open")
+
+
+def seconds_of(given: Mapping[str, Any], keys: Sequence[str]) -> float | None:
+    return next((number(given, key) for key in keys if number(given, key) is not None), None)
+
+
+def reconstruction(study: Study) -> Unfairness:
+    best, teachers = ceiling(study), [value for each in of_kind(study, "teacher") if (value := distance(each))]
+    unfair = "A coarse tokenizer caps what the language model can reach, and a GAN has no such cap."
+    if best is None:
+        return Unfairness("The tokenizer’s ceiling", unfair, "The reconstruction’s distance was not measured.", "open")
+    done = f"Real images, encoded and decoded, score {figure(best)}"
+    done += f"; the language model’s best form {figure(min(teachers))}" if teachers else ""
+    return Unfairness("The tokenizer’s ceiling", unfair, done + ". Both lie in the picture.", "held")
+
+
+def one_extractor(study: Study) -> Unfairness:
+    second = any(number(each.quality.get("fd_second") or {}) is not None for each in study.variants)
+    done = "A second, independent extractor scored all of it; its column stands beside the first one’s."
+    return Unfairness(
+        "One extractor",
+        "A student tuned until one network likes it.",
+        done if second else "There is no second extractor’s figure.",
+        "held" if second else "open",
+    )
+
+
+def the_bank(study: Study) -> Unfairness:
+    done = "What making the bank costs is told above: a student that needs it owes that time once."
+    return Unfairness(
+        "The price of distilling",
+        "Forgetting that the teacher has to paint what the student learns from.",
+        done if study.bank else "What the bank costs was not measured.",
+        "held" if study.bank else "open",
+    )
+
+
+def chance(study: Study) -> Unfairness:
+    trained = [
+        len(each.get("seeds") or ((each.get("fd") or {}).get("per_seed") or ())) for each in study.ablation.values()
+    ]
+    held: Held = "held" if trained and min(trained) >= 3 else "open"
+    done = "No way was trained with several seeds."
+    if trained:
+        most = f"{min(trained)}" if min(trained) == max(trained) else f"{min(trained)} to {max(trained)}"
+        plural = "" if most == "1" else "s"
+        done = f"Each way has {most} training seed{plural}; figures have intervals over seeds of noise."
+    return Unfairness("Luck", "The best of several trainings, or a lucky draw.", done, held)
+
+
+RULES: Sequence[Callable[[Study], Unfairness]] = (
+    baseline,
+    same_threads,
+    same_forms,
+    own_quality,
+    guidance,
+    whole_path,
+    cold_start,
+    training,
+    reconstruction,
+    one_extractor,
+    the_bank,
+    chance,
+)

@@ -1,0 +1,268 @@
+"""The study's page and picture: whole whatever is missing, and honest about it; equal for equal figures."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganline.acceleration.ratios import verdict
+from ganline.page import plain
+from ganline.page.fairness import unfairnesses
+from ganline.page.pareto import Point, front, points
+from ganline.page.pareto_drawing import Box, Line, Mark, Text, apart, drawing, log_ticks
+from ganline.page.pareto_png import quality_against_latency_png
+from ganline.page.study import render_study
+from tests.unit.evaluation.page_figures import record, sheet
+from tests.unit.evaluation.test_page import Outline, section
+from tests.unit.page.study_figures import empty, study, variant, whole
+
+EVIL = '<script>alert("x")</script>'
+PARTS = ("ablation", "tokenizer", "language", "likelihood", "bank", "prompts", "between", "verdict")
+
+
+def page(**changed: Any) -> str:
+    return render_study(study(**changed), pictures={"teacher": sheet(8, 10), "s3": sheet(8, 10)})
+
+
+def text(html: str) -> str:
+    return Outline(html).text
+
+
+PAGES: dict[str, Any] = {
+    "whole": page,
+    "empty": lambda: render_study(empty(), pictures={}),
+    "no quality": lambda: page(variants=tuple(replace(each, quality={}) for each in whole().variants)),
+    "broken values": lambda: page(
+        variants=tuple(replace(each, quality={"fd": {"name": "fd", "value": None}}) for each in whole().variants),
+        ablation={"s1": {"fd": {"value": float("nan")}}, "s9": {}},
+        language={"nats_per_token": None, "baselines": {"uniform": 6.2}},
+        likelihood={"real": 2.2, "s1": {"nats_per_token": {"value": 2.4, "interval": [2.3, 2.5]}}},
+        prompts={"encoder": None, "adherence": {"s3": 0.88}, "warnings": 3},
+        verdict={"words": "", "equal": {"latency_ratio": {"value": 71.0, "interval": [69.0, 73.0]}}, "best": None},
+    ),
+    **{f"no {part}": lambda part=part: page(**{part: {}}) for part in PARTS},
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_is_whole_and_asks_for_nothing(name: str) -> None:
+    outline = Outline(PAGES[name]())
+    assert outline.open == []
+    assert not re.search(r"\b(None|nan|NaN|undefined)\b", outline.text)
+    wanted = [value for _, attributes in outline.tags for key, value in attributes.items() if key in ("src", "href")]
+    assert all(str(value).startswith(("data:", "#")) for value in wanted)
+    ids = {attributes["id"] for _, attributes in outline.tags if "id" in attributes}
+    assert {str(each["href"])[1:] for each in outline.all("a")} <= ids
+
+
+def test_equal_studies_give_equal_bytes() -> None:
+    assert page() == page()
+    assert quality_against_latency_png(study()) == quality_against_latency_png(study())
+
+
+def test_the_ratios_are_told_with_what_was_compared() -> None:
+    told = text(section(page(), "headline"))
+    assert "73 times" in told and "9.5 times" in told
+    assert "language model, ONNX Runtime, int8: 19.8 ms an image" in told
+    assert "The student: S1, ONNX Runtime, int8: 0.273 ms an image" in told and "surely nearer to them" in told
+    assert "1 thread on either side, on Intel(R) Xeon(R) Processor, distances over 10,000 images" in told
+    assert "fd_classifier_fashion-mnist@be761274_n10k" in told
+
+
+def test_without_a_verdict_no_ratio_is_told() -> None:
+    told = text(section(page(verdict={}), "headline"))
+    assert "No ratio is told" in told and "times" not in told
+
+
+def test_a_ratio_that_is_not_at_equal_quality_is_no_headline() -> None:
+    worse = tuple(each for each in whole().variants if each.model in ("teacher", "s2"))
+    found = verdict(worse)
+    assert found["equal"] is None
+    html = section(page(variants=worse, verdict=found), "headline")
+    assert "numbers big" not in html
+    assert "there is no ratio at equal quality" in text(html)
+    assert "Not at equal quality: S2 in PyTorch, eager, the nearest student, would have 15 times" in text(html)
+
+
+def test_every_variant_has_its_row_and_its_figures() -> None:
+    rows = Outline(section(page(), "variants"))
+    assert sum(each.get("scope") == "row" for each in rows.all("th")) == len(whole().variants)
+    assert "61.2 ms" in rows.text and "66.1 ms" in rows.text  # p50 and p95
+    assert "402/s" in rows.text and "21.4 s" in rows.text and "3.64 MB" in rows.text and "44.8 M" in rows.text
+    assert "real: 0.303" in rows.text and "1.11 to 1.15" in rows.text
+    assert "stepped from Python" in rows.text
+
+
+def test_throughput_per_core_is_throughput_by_threads() -> None:
+    told = text(section(page(protocol=dict(whole().protocol) | {"threads": 2}), "variants"))
+    assert "402/s201/s a core" in told
+
+
+def test_names_that_differ_between_variants_stand_in_their_cells() -> None:
+    first = whole().variants[0]
+    other = replace(first, quality=dict(first.quality) | {"fd": record("fd", 1.1) | {"name": "fd_other_n512"}})
+    html = section(page(variants=(other, *whole().variants[1:])), "variants")
+    assert text(html).count("fd_other_n512") == 1
+
+
+def test_the_same_form_is_held_against_the_same_form() -> None:
+    told = text(section(page(), "forms"))
+    assert "ONNX Runtime, float32 24.1 ms, 0.788 ms 31 times" in told
+    assert 'id="forms"' not in page(variants=(variant("teacher", "onnx"), variant("s1", "int8")))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_what_is_missing_is_said_to_be_missing(part: str) -> None:
+    assert "Not measured in this study" not in page()
+    html = page(**{part: {}})
+    assert "Not measured in this study" in text(section(html, "headline"))
+    assert "Parts of the study that were not measured" in text(section(html, "failed"))
+
+
+def test_failures_are_told_with_their_reason() -> None:
+    assert "S2torch.compileno C++ compiler was found" in text(section(page(), "failed"))
+    assert "No variant failed." in text(section(page(failed={}), "failed"))
+
+
+def test_ways_show_each_training_and_those_that_are_missing() -> None:
+    html = section(page(), "ways")
+    assert "0.981, 1.01, 0.968" in text(html) and "3 seeds: 1 to 3" in text(html)
+    assert html.count('class="seed"') == 12 and "few seeds" not in html
+    two = {way: each for way, each in whole().ablation.items() if way in ("s1", "s2")}
+    assert "Not measured: S3 (" in text(section(page(ablation=two), "ways"))
+    few = {"s1": dict(whole().ablation["s1"]) | {"seeds": [1, 2]}}
+    assert "▲ few seeds" in text(section(page(ablation=few), "ways"))
+
+
+def test_likelihood_never_stands_alone() -> None:
+    told = text(section(page(), "likelihood"))
+    assert told.index("real images") < told.index("own") < told.index("images of S1")
+    assert "2.214" in told and "2.303" in told and "at most 2.30 nats" in told
+
+
+def test_adherence_is_told_as_a_share_of_the_extractors_own_accuracy() -> None:
+    told = text(section(page(), "prompts"))
+    assert "95.7 % of real" in told and "phrasings never trained on" in told
+    assert "S3, ONNX Runtime, int8 4.49 ms 4.90 ms" in told
+
+
+def test_the_gap_to_the_ceiling_is_told() -> None:
+    assert "would score about 0.641; this one’s best form (PyTorch, eager) scores 1.13, 1.76 times" in text(page())
+
+
+def test_unfairness_is_shown_open_or_broken_as_the_figures_say() -> None:
+    held = {each.title: each.held for each in unfairnesses(whole())}
+    assert set(held.values()) == {"held"}
+    assert {each.held for each in unfairnesses(empty())} == {"open"}
+    short = {each.title: each for each in unfairnesses(study(language=dict(whole().language) | {"kimg": 1.0}))}
+    assert short["An untrained teacher"].held == "broken" and "less than these" in short["An untrained teacher"].done
+    alone = tuple(each for each in whole().variants if each.name != "teacher int8")
+    assert {each.title: each.held for each in unfairnesses(study(variants=alone))}["Unequal treatment"] == "broken"
+
+
+def test_names_from_outside_are_escaped() -> None:
+    html = render_study(
+        study(
+            dataset=EVIL,
+            failed={EVIL: EVIL},
+            machine={"device": EVIL},
+            bank={EVIL: EVIL},
+            variants=(replace(variant("s1", "onnx"), model=EVIL, form=EVIL, note=EVIL),),
+        ),
+        pictures={EVIL: sheet(1, 1)},
+    )
+    assert "<script" not in html
+
+
+def test_hosts_and_paths_do_not_reach_the_page() -> None:
+    html = page(
+        machine={"device": "cpu", "host": "node7", "path": "/home/someone"}, bank={"n": 1, "date": "2026-01-02"}
+    )
+    assert not re.search("node7|someone|2026-01", html)
+
+
+def test_the_front_leaves_out_whatever_is_beaten() -> None:
+    made = [Point(name, name, "student", "onnx", x, y, None) for name, x, y in BEATEN]
+    assert [each.name for each in front(made)] == ["fast", "middle", "best"]
+
+
+BEATEN = (("best", 9.0, 0.5), ("fast", 1.0, 2.0), ("slow twin", 1.5, 2.0), ("middle", 2.0, 1.0), ("bad", 3.0, 1.5))
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_names_in_the_picture_cover_neither_one_another_nor_a_point(narrow: bool) -> None:
+    size = {"width": 340, "height": 430, "size": 12.0} if narrow else {}
+    made = drawing(whole(), **size)  # type: ignore[arg-type]
+    told = [each for each in made.shapes if isinstance(each, Text) and each.role.endswith(("name", "level"))]
+    assert sorted(each.text for each in told if each.role.endswith("name")) == [
+        "S1",
+        "S2",
+        "S3",
+        "S4",
+        "language model",
+    ]
+    assert not any(a.box().meets(b.box()) for a, b in combinations(told, 2))
+    marks = [Box(m.x - 5, m.y - 5, m.x + 5, m.y + 5) for m in made.shapes if isinstance(m, Mark) and m.tip]
+    assert len(marks) == len(whole().variants)
+    assert not any(each.box().meets(mark) for each in told for mark in marks)
+    assert all(each.box().left >= 0 and each.box().right <= made.width for each in told)
+
+
+def test_lower_is_better_and_left_is_faster_in_the_picture() -> None:
+    made = {each.tip: each for each in drawing(whole()).shapes if isinstance(each, Mark) and each.tip}
+    teacher = next(each for tip, each in made.items() if tip.startswith("language model, PyTorch, eager"))
+    student = next(each for tip, each in made.items() if tip.startswith("S1, ONNX Runtime, float32"))
+    assert student.x < teacher.x and student.y > teacher.y  # y grows downward
+    real = next(each for each in drawing(whole()).shapes if isinstance(each, Line) and each.role == "floor")
+    assert real.points[0][1] > student.y
+
+
+def test_a_variant_without_a_distance_is_no_point() -> None:
+    first, *others = whole().variants
+    assert len(points(study(variants=(replace(first, quality={}), *others)))) == len(others)
+
+
+def test_the_picture_is_a_png_even_of_nothing() -> None:
+    with Image.open(io.BytesIO(quality_against_latency_png(whole()))) as opened:
+        pixels = np.asarray(opened)
+    assert pixels.shape == (1000, 2000, 3)
+    assert (np.abs(pixels.astype(int) - (0x00, 0x72, 0xB2)).sum(2) < 30).sum() > 200  # S1's colour
+    assert quality_against_latency_png(empty())[:4] == b"\x89PNG"
+
+
+def test_heights_are_moved_apart_and_stay_within_bounds() -> None:
+    assert apart([10.0, 50.0], 5.0, low=0.0, high=100.0) == [10.0, 50.0]
+    assert apart([49.0, 50.0, 51.0], 5.0, low=0.0, high=100.0) == [45.0, 50.0, 55.0]
+    assert apart([99.0, 100.0], 5.0, low=0.0, high=100.0) == [95.0, 100.0]
+    assert apart([0.0, 1.0], 5.0, low=0.0, high=100.0) == [0.0, 5.0]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.2, 90.0), (0.9, 1.3), (0.95, 1.02), (1e-3, 1e4)])
+def test_logarithmic_axes_have_a_few_round_ticks(low: float, high: float) -> None:
+    found = log_ticks(low, high, most=8)
+    assert 2 <= len(found) <= 8 and all(low <= each <= high for each in found) and found == sorted(found)
+
+
+def test_plain_figures_are_told_with_their_units() -> None:
+    given = {
+        "cold_ms": 12.345,
+        "n": 2000,
+        "deep": {"share": 0.5},
+        "of": [1, 2],
+        "fd": {"value": 1.0, "interval": [0.9, 1.1]},
+    }
+    assert plain.facts(given) == [
+        ("cold", "12.3 ms"),
+        ("images (N)", "2,000"),
+        ("deep, share", "0.5000"),
+        ("of", "1, 2"),
+        ("fd", "1.000 (0.900 to 1.10)"),
+    ]
+    assert plain.facts({"x": None, "yes": True, "top_k": float("inf")})[0] == ("x", "not measured")
