@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ganline.config import Config, alternatives, is_model, is_open, merge, models_in, parse
+from ganline.training.config import TrainConfig
 
 ROOT = Path(__file__).parents[1]
 HEAD = """# Configuration
@@ -39,7 +40,15 @@ train:
 """,
 }
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min_length": "of at least"}
-WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text", Path: "path", NoneType: "null"}
+WORDS = {
+    Any: "value",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+    str: "text",
+    Path: "path",
+    NoneType: "null",
+}
 Row = tuple[str, str, str, str, str]
 
 
@@ -56,6 +65,8 @@ def rows(kind: type[BaseModel], prefix: str, here: Any) -> Iterator[Row]:
             default = "required" if field.is_required() else in_yaml(field.get_default(call_default_factory=True))
             meaning = told.get(name) or field.description or (first_paragraph(kind) if is_tag(field) else "")
             yield key, in_words(field.annotation, field.metadata), default, in_yaml(value) if present else "", meaning
+        elif prefix and inner == [TrainConfig]:  # every family again would bury what is new
+            yield key, "section", "required", "", told.get(name) or ""
         elif len(inner) == 1:
             default = "null" if field.default is None else ""
             yield key, "section", default, "", told.get(name) or first_paragraph(inner[0])
@@ -99,6 +110,8 @@ def in_words(annotation: Any, metadata: list[Any]) -> str:
         plain, *more = get_args(annotation)
         return in_words(plain, [*metadata, *(limit for field in more for limit in getattr(field, "metadata", [field]))])
     members = get_args(annotation)
+    if get_origin(annotation) is dict:
+        return f"name to {in_words(members[1], [])}"
     if get_origin(annotation) is Literal:
         return either([in_yaml(value) for value in members])
     if get_origin(annotation) is tuple:
@@ -129,6 +142,8 @@ def limits(metadata: list[Any]) -> str:
 
 def in_yaml(value: Any) -> str:
     """A value as the file would have it."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(exclude_defaults=True)
     plain = list(value) if isinstance(value, tuple) else value
     return yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=1000).strip().removesuffix("\n...")
 
@@ -140,9 +155,12 @@ def page() -> str:
     values: dict[type[BaseModel], None] = {}  # what may stand where a number may; each is listed once, at the end
     for name, field in Config.model_fields.items():
         section = field.alias or name
-        (kind,) = models_in(field.annotation)
-        lines += table(section, kind, section, here.get(section))
-        values.update(dict.fromkeys(stand_ins(kind)))
+        kinds = models_in(field.annotation)
+        for kind in kinds:
+            tag = kind.model_fields["name"].default if len(kinds) > 1 else None
+            title, found = f"{section}({tag})" if tag else section, here.get(section)
+            lines += table(title, kind, title, found if tag in (None, (found or {}).get("name")) else None)
+            values.update(dict.fromkeys(stand_ins(kind)))
     for kind in values:
         lines += table(f"{kind.__name__}, where a number may stand", kind, "", None)
         if example := EXAMPLES.get(kind.__name__):

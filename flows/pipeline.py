@@ -1,4 +1,6 @@
-"""The line as a Prefect flow: fetch, verify, every stage of dvc.yaml, register, promote.
+"""The line as Prefect flows: fetch, verify, the stages of dvc.yaml that a goal needs, then the steps outside it.
+
+`pipeline` ends with register and promote, `speedup` with the study of a language model and the GANs in its place.
 
 The stages come from the DAG: there is no second list of them. Each is a task that runs `dvc repro --single-item STAGE`
 as a child process (a crash stays there, device memory is freed), streams its log here, and ends in a state named
@@ -11,8 +13,9 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from ganline import effects, leash
@@ -21,6 +24,7 @@ from ganline.environment import set_defaults
 from ganline.errors import GanlineError
 from ganline.integrations import dvc_repo
 from ganline.promoting import Outcome
+from ganline.stages import GOALS
 
 set_defaults()
 
@@ -107,27 +111,40 @@ def following(root: Path, logger: logging.Logger | logging.LoggerAdapter) -> Ite
         thread.join(timeout=60)
 
 
-@flow(name="pipeline", flow_run_name="{root.name}", validate_parameters=False)
-def pipeline(root: Path, accept: bool = False) -> State:
-    """From the configured source to a decided model, in one workspace. Stops at the first step that fails."""
+def walk(root: Path, goal: str, steps: Mapping[str, Callable[[Path], object]], *, accept: bool) -> State:
+    """Fetch, verify, the stages that a goal needs, then steps outside the DAG. Stops at the first that fails."""
     state = run_effect("fetch", lambda: effects.fetch(root, accept=accept), return_state=True)
     if state.is_completed():
         state = run_effect("verify", lambda: effects.verify(root), return_state=True)
-    for stage in dvc_repo.stage_order(root) if state.is_completed() else []:
+    for stage in dvc_repo.stage_order(root, GOALS[goal]) if state.is_completed() else []:
         state = run_stage(root, stage, return_state=True)
         if not state.is_completed():
             break
-    if state.is_completed():
-        state = run_effect("register", lambda: effects.register(root), return_state=True)
-    if state.is_completed():
-        state = run_effect("promote", lambda: effects.promote(root), return_state=True)
+    for name, step in steps.items():
+        if state.is_completed():
+            state = run_effect(name, partial(step, root), return_state=True)
     return state if state.is_completed() else Failed(message=state.message)
 
 
+@flow(name="pipeline", flow_run_name="{root.name}", validate_parameters=False)
+def pipeline(root: Path, accept: bool = False) -> State:
+    """From the configured source to a decided model, in one workspace. Stops at the first step that fails."""
+    return walk(root, "model", {"register": effects.register, "promote": effects.promote}, accept=accept)
+
+
+@flow(name="speedup", flow_run_name="{root.name}", validate_parameters=False)
+def speedup(root: Path, accept: bool = False) -> State:
+    """From the configured source to the study of a language-model generator and GANs in its place."""
+    return walk(root, "speedup", {"study": effects.study_speedup}, accept=accept)
+
+
+FLOWS = {"model": pipeline, "speedup": speedup}
+
+
 def main() -> int:
-    """Run the flow in the present folder: exit code 0 if it completed."""
+    """Run the flow of a goal in the present folder: exit code 0 if it completed."""
     leash.die_with_owners()
-    state = pipeline(Path.cwd(), accept="--accept" in sys.argv[1:], return_state=True)
+    state = FLOWS[sys.argv[1]](Path.cwd(), accept="--accept" in sys.argv[2:], return_state=True)
     return 0 if state.is_completed() else 1
 
 

@@ -29,7 +29,9 @@ INTERRUPTED = 130
 STAGE_NAMES = (
     *("manifest", "validate", "prepare", "extractor", "judge", "reference"),
     *("train", "evaluate", "usefulness", "report", "export"),
+    *("captions", "tokenizer", "llm", "bank", "students", "accelerate", "quality"),
 )
+OVER_RANKS = ("train", "llm")
 
 
 @app.callback()
@@ -79,8 +81,8 @@ def stage_command(name: str) -> None:
         from ganline.stages import STAGES
         from ganline.workspace import checkout
 
-        if name == "train" and "RANK" not in os.environ and (count := asked_ranks()) > 1:
-            raise typer.Exit(over_ranks(count))
+        if name in OVER_RANKS and "RANK" not in os.environ and (count := asked_ranks()) > 1:
+            raise typer.Exit(over_ranks(name, count))
         if os.environ.get("RANK", "0") != "0":
             logging.getLogger("ganline").setLevel(logging.ERROR)  # one voice is enough
         root = checkout().root
@@ -102,13 +104,13 @@ def asked_ranks() -> int:
     return int(text)
 
 
-def over_ranks(count: int) -> int:
-    """`ganline train` in `count` processes that share each batch; if one dies, all go on from the checkpoint."""
+def over_ranks(stage: str, count: int) -> int:
+    """`ganline STAGE` in `count` processes that share each batch; if one dies, all go on from the checkpoint."""
     from ganline.devices import available_cores
 
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts", "3"]
     threads = {"OMP_NUM_THREADS": str(max(1, available_cores() // count))}
-    command = [*torchrun, "--nproc-per-node", str(count), "-m", "ganline", "train"]
+    command = [*torchrun, "--nproc-per-node", str(count), "-m", "ganline", stage]
     return subprocess.call(command, env=os.environ | threads)
 
 
@@ -167,6 +169,23 @@ def run(
         )
     base = checkout()
     line.run(base, line.choose(base, preset=preset, data=data, resolution=res, name=name), accept=accept)
+
+
+@app.command(rich_help_panel="The line")
+def speedup(
+    preset: Annotated[str | None, typer.Option(help="An overlay in presets/, such as speedup-tiny: isolated.")] = None,
+    accept: Annotated[bool, typer.Option(help="Make changed data the new data version.")] = False,
+) -> None:
+    """A language-model generator, GANs in its place, and what is gained: trains what is stale, then measures times.
+
+    Ends with a report, a picture, a race page and an MLflow run. Run again, it measures again.
+    """
+    from ganline import leash, line
+    from ganline.workspace import checkout
+
+    leash.die_with_make()
+    base = checkout()
+    line.speedup(base, line.choose(base, preset=preset), accept=accept)
 
 
 @app.command(rich_help_panel="The line")

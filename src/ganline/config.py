@@ -18,6 +18,17 @@ from ganline.data.config import DataConfig, ManifestConfig, PrepareConfig, Valid
 from ganline.errors import ConfigError
 from ganline.evaluation.config import EvaluateConfig, ExtractorConfig, ReferenceConfig
 from ganline.evaluation.usefulness import UsefulnessConfig
+from ganline.language.config import (
+    AccelerateConfig,
+    BankConfig,
+    CaptionsConfig,
+    LlmConfig,
+    QualityConfig,
+    SpeedupConfig,
+    StudentsConfig,
+)
+from ganline.language.drawing import DrawingConfig
+from ganline.language.tokenizers import TokenizerConfig
 from ganline.models.layers import stem_resolution
 from ganline.registry.promotion import PromotionConfig
 from ganline.schedules import Schedule
@@ -73,6 +84,15 @@ class Config(BaseModel):
     train: TrainConfig
     evaluate: EvaluateConfig
     usefulness: UsefulnessConfig = UsefulnessConfig()
+    captions: CaptionsConfig = CaptionsConfig()
+    tokenizer: TokenizerConfig
+    llm: LlmConfig
+    teacher: DrawingConfig = DrawingConfig()
+    bank: BankConfig = BankConfig()
+    students: StudentsConfig
+    accelerate: AccelerateConfig = AccelerateConfig()
+    quality: QualityConfig = QualityConfig()
+    speedup: SpeedupConfig = SpeedupConfig()
     register_: RegisterConfig = Field(alias="register")
     promotion: PromotionConfig = PromotionConfig()
     tracking: TrackingConfig = TrackingConfig()
@@ -260,6 +280,8 @@ def read_loc(loc: Loc) -> tuple[str, Any]:
         where, inner = joined(where, part), get_args(kinds[0])
         if is_model(kinds[0]):
             annotation = fields_of(kinds[0]).get(str(part))
+        elif get_origin(kinds[0]) is dict:
+            annotation = inner[1]
         else:
             annotation = inner[min(int(part), len(inner) - 1)] if inner and inner[-1] is not ... else (*inner, None)[0]
     return where, annotation

@@ -18,6 +18,7 @@ from ganline.files import read_json, sha256_file, write_bytes, write_json
 from ganline.home import home
 from ganline.integrations import dvc_repo
 from ganline.lineage import collect, patch, train_recipe
+from ganline.stages import GOALS
 from ganline.stages.places import (
     DATA,
     EXTRACTOR,
@@ -211,6 +212,13 @@ def promote(root: Path) -> Outcome:
     return outcome
 
 
+def study_speedup(root: Path) -> str:
+    """Measure the times of teacher and students, and write what they say with their quality: see speeding.py."""
+    from ganline.speeding import study
+
+    return study(root)
+
+
 @dataclass(frozen=True)
 class Standing:
     """A registered bundle as a second `make run` finds it; `told` is what was last said of it."""
@@ -228,7 +236,7 @@ def standing(root: Path) -> Standing | None:
     from ganline.promoting import is_decided, standing_of
 
     bundle, config = root / MODEL / "model.json", load_config(root)
-    if not bundle.is_file() or not dvc_repo.is_current(root):
+    if not bundle.is_file() or not dvc_repo.is_current(root, GOALS["model"]):
         return None
     version = find_version(config.register_.name, sha256_file(bundle))
     judged = judgement(read_json(root / METRICS), config.promotion.floors)

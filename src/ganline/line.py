@@ -25,7 +25,12 @@ Overlay = tuple[str, dict[str, Any]]
 
 
 def choose(
-    base: Workspace, *, preset: str | None, data: Path | None, resolution: int | None, name: str | None
+    base: Workspace,
+    *,
+    preset: str | None,
+    data: Path | None = None,
+    resolution: int | None = None,
+    name: str | None = None,
 ) -> Overlay | None:
     """Name and overlay of the isolated workspace for a preset or a folder of images; None for the checkout itself."""
     if preset == "folder":
@@ -45,12 +50,7 @@ def run(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:
         os.environ |= workspace.environment()
         standing = None if accept else unchanged(workspace.root)
         if standing is None:
-            code = run_flow(workspace, accept=accept)
-            if code:
-                raise GateError(
-                    "the line stopped: the step that failed says above why",
-                    remedy="mend it and run the same command again, with ACCEPT=1 if you changed the data",
-                )
+            run_flow(workspace, "model", accept=accept)
             standing = effects.standing(workspace.root)
             if standing is None:
                 raise WorkspaceError(
@@ -73,16 +73,32 @@ def unchanged(root: Path) -> effects.Standing | None:
         return None
 
 
-def run_flow(workspace: Workspace, *, accept: bool) -> int:
-    """flows/pipeline.py in a process of its own, on an ephemeral Prefect server."""
-    command = [sys.executable, str(workspace.root / "flows" / "pipeline.py"), *(["--accept"] if accept else [])]
+def speedup(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:
+    """Bring the study's stages up to date, measure, and tell what was found. Raises GateError if the flow fails."""
+    workspace = base.beside(overlay[0]) if overlay else base
+    with hold(workspace):
+        if overlay:
+            isolate(base, workspace, overlay[1])
+        os.environ |= workspace.environment()
+        run_flow(workspace, "speedup", accept=accept)
+        print(effects.told_study(workspace.root))
+
+
+def run_flow(workspace: Workspace, goal: str, *, accept: bool) -> None:
+    """A flow of flows/pipeline.py in a process of its own, on an ephemeral Prefect server. Raises GateError."""
+    command = [sys.executable, str(workspace.root / "flows" / "pipeline.py"), goal, *(["--accept"] if accept else [])]
     owner = leash.own()
     env = workspace.environment() | owner
     env.setdefault("PREFECT_HOME", str(workspace.home / "prefect"))
     try:
-        return subprocess.call(command, cwd=workspace.root, env=env)
+        code = subprocess.call(command, cwd=workspace.root, env=env)
     finally:
         leash.kill_owned(owner)  # a flow that was killed leaves its ephemeral server behind
+    if code:
+        raise GateError(
+            "the line stopped: the step that failed says above why",
+            remedy="mend it and run the same command again, with ACCEPT=1 (--accept) if you changed the data",
+        )
 
 
 def tell(workspace: Workspace, standing: effects.Standing) -> None:

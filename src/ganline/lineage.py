@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from ganline.config import Config
 from ganline.files import sha256_file, sha256_json, sha256_tree
@@ -22,6 +24,7 @@ TRAINING_ROOMS = (
     *("schedules.py", "seeds.py", "training"),
     *(f"evaluation/{name}.py" for name in ("classes", "config", "extractor", "features", "frechet", "pixels", "probe")),
 )
+LANGUAGE_ROOMS = tuple(f"language/{name}.py" for name in ("config", "drawing", "learning", "llama", "tokenizers"))
 
 
 def code_hash(rooms: tuple[str, ...] = TRAINING_ROOMS) -> str:
@@ -40,6 +43,12 @@ def train_recipe(config: Config, prepared: Path, extractor: Path) -> str:
     """What decides a training's result, given the machine: its section, the bytes of its inputs, its code."""
     section = config.train.model_dump(mode="json", exclude={"checkpoint_seconds"})
     return sha256_json([section, sha256_tree(prepared), sha256_tree(extractor), code_hash()])
+
+
+def recipe_of(section: BaseModel, inputs: Sequence[Path], rooms: tuple[str, ...]) -> str:
+    """What decides another training's result, given the machine: its section, the bytes of its inputs, its code."""
+    plain = section.model_dump(mode="json", exclude={"checkpoint_seconds"})
+    return sha256_json([plain, *map(sha256_tree, inputs), code_hash(rooms)])
 
 
 def git(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -46,10 +47,21 @@ class Prepared:
 class Batches:
     """An endless stream of shuffled batches. Batch k is a pure function of (seed, k): there is no cursor to lose.
 
-    `batch` counts the images of all ranks; `get` gives this rank's share of them.
+    `batch` counts the images of all ranks; `get` gives this rank's share of them. `words` makes float32 [n, E] of rows
+    int64 [n], by a generator: what stands in the labels' place.
     """
 
-    def __init__(self, split: Split, *, batch: int, seed: int, mirror: bool, device: torch.device):
+    def __init__(
+        self,
+        split: Split,
+        *,
+        batch: int,
+        seed: int,
+        mirror: bool,
+        device: torch.device,
+        words: Callable[[torch.Tensor, torch.Generator], torch.Tensor] | None = None,
+    ):
+        self.words = words
         self.split, self.batch, self.seed, self.mirror, self.device = split, batch, seed, mirror, device
         self._orders: dict[int, torch.Tensor] = {}
         self._labels = torch.from_numpy(split.labels).to(device)
@@ -90,6 +102,9 @@ class Batches:
         if self.mirror:
             flip = torch.rand(self.batch, generator=generator(self.seed, "mirror", k))[share] < 0.5
             images = torch.where(flip.to(self.device, non_blocking=True)[:, None, None, None], images.flip(3), images)
+        if self.words is not None:  # drawn for the whole batch: the same words on any number of ranks
+            told = self.words(self.indices(k), generator(self.seed, "words", k))
+            return images, told[share].to(self.device, non_blocking=True)
         return images, self.label_of(rows)
 
 

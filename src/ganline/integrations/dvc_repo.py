@@ -8,7 +8,7 @@ import logging
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -26,30 +26,37 @@ HINTS = ("To track the changes", "To enable auto staging", "\tgit add", "\tdvc c
 Say = Callable[[str], None]
 
 
-def stage_order(root: Path) -> list[str]:
+def stage_order(root: Path, goals: Sequence[str] = ()) -> list[str]:
     """Names of dvc.yaml's stages in topological order (the tracked data is no stage), as they stand there if that is
-    one: so `dvc repro` walks too, and dvc.lock gets its entries in one order."""
+    one: so `dvc repro` walks too, and dvc.lock gets its entries in one order. With `goals` only they and what they need.
+    """
     from dvc.repo import Repo
-    from networkx import lexicographical_topological_sort
+    from networkx import ancestors, lexicographical_topological_sort
 
     places = {name: place for place, name in enumerate(yaml.safe_load((root / "dvc.yaml").read_text())["stages"])}
     with Repo(str(root)) as repo:
         # The graph's edges lead from a stage to what it needs.
         graph = repo.index.graph.reverse()
+        wanted = {stage for stage in graph if getattr(stage, "name", None) in goals}
+        if goals:
+            graph = graph.subgraph(wanted.union(*(ancestors(graph, stage) for stage in wanted)))
         order = lexicographical_topological_sort(
             graph, key=lambda stage: (places.get(getattr(stage, "name", ""), -1), stage.addressing)
         )
         return [stage.name for stage in order if getattr(stage, "cmd", None)]
 
 
-def is_current(root: Path) -> bool:
-    """Whether every stage's deps, params and outs are what dvc.lock records, and data/ what data.dvc records."""
+def is_current(root: Path, goals: Sequence[str] = ()) -> bool:
+    """Whether every stage's deps, params and outs are what dvc.lock records, and data/ what data.dvc records.
+
+    With `goals` only they and what they need are looked at.
+    """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     try:
         with Repo(str(root)) as repo:
-            return not repo.status()
+            return not repo.status(list(goals) or None, with_deps=bool(goals))
     except DvcException as error:
         log.info("DVC cannot tell whether anything changed: %s", error)
         return False

@@ -8,7 +8,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ganline.devices import Precision
-from ganline.language.drawing import DrawingConfig
 from ganline.language.llama import LlamaSize
 from ganline.schedules import Schedule, Value
 from ganline.training.config import TrainConfig
@@ -65,8 +64,6 @@ class LlmConfig(BaseModel):
     """Share of images that are learned without a condition: what guidance needs."""
     prompt_share: float = Field(default=0.3, ge=0.0, lt=1.0)
     """Share of images that are learned from a caption's embedding instead of their class."""
-    drawing: DrawingConfig = DrawingConfig()
-    """How tokens are drawn from the trained model."""
     tick_kimg: float = Field(default=2.0, gt=0.0)
     """Between two lines of the log."""
     val_every_share: float = Field(default=0.1, gt=0.0, le=1.0)

@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +38,7 @@ log = logging.getLogger(__name__)
 
 EVALUATED_AT_ONCE = 256
 DrawPrompts = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
-"""Rows of the training split int64 [n] and a generator -> embeddings float32 [n, prompt_dim] of captions true of them."""
+"""Rows of the training split int64 [n] and a generator -> embeddings float32 [n, E] of captions true of them."""
 
 
 @dataclass
@@ -213,5 +212,3 @@ def unigram_nats(train: np.ndarray, test: np.ndarray, vocab: int) -> float:
         counts = np.bincount(train[:, position].astype(np.int64), minlength=vocab) + 1.0
         total -= np.log(counts / counts.sum())[test[:, position].astype(np.int64)].sum()
     return float(total / test.size)
-
-

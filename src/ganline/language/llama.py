@@ -2,8 +2,7 @@
 
 Position 0 holds the condition (a class, a prompt's embedding, or nothing), position i the i-th token; the network's
 output at position i is the distribution of token i. Parameter names are those of transformers' LlamaForCausalLM (a test
-loads them there and compares logits), so its tools read these weights; `step` is our own, because a static cache that
-torch.compile and ONNX Runtime take as plain tensors is what makes decoding fast.
+loads them there and compares logits), so its tools read these weights. stepping.py decodes.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention, silu
 
+from ganline.models.layers import Dropout
+
 ROPE_THETA = 10_000.0
 NORM_EPS = 1e-5
 INIT_STD = 0.02
-
-Cache = tuple[torch.Tensor, torch.Tensor]
 
 
 class LlamaSize(BaseModel):
@@ -72,25 +71,9 @@ class Attention(nn.Module):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def forward(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-        q, k, v = rotate(self.split(self.q_proj(x)), cos, sin), self.keys(x, cos, sin), self.split(self.v_proj(x))
+        q, k, v = (self.split(project(x)) for project in (self.q_proj, self.k_proj, self.v_proj))
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         return self.o_proj(scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
-
-    def keys(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-        return rotate(self.split(self.k_proj(x)), cos, sin)
-
-    def step(
-        self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, at: torch.Tensor, seen: torch.Tensor, cache: Cache
-    ) -> tuple[torch.Tensor, Cache]:
-        """One position: x [B, 1, width]; `at` bool [T] marks it, `seen` bool [T] it and those before.
-
-        `cache` holds keys and values [B, heads, T, width / heads] of fixed length.
-        """
-        here = at[None, None, :, None]
-        keys = torch.where(here, self.keys(x, cos, sin), cache[0])
-        values = torch.where(here, self.split(self.v_proj(x)), cache[1])
-        q = rotate(self.split(self.q_proj(x)), cos, sin)
-        y = scaled_dot_product_attention(q, keys, values, attn_mask=seen[None, None, None, :])
-        return self.o_proj(y.transpose(1, 2).flatten(2)), (keys, values)
 
 
 class FeedForward(nn.Module):
@@ -126,11 +109,22 @@ class Trunk(nn.Module):
 class Llama(nn.Module):
     """Condition and tokens -> logits. The embedding holds `vocab` image tokens, `num_classes` classes, and "nothing".
 
-    `prompt_dim` is the length of prompts' embeddings, 0 where there are none.
+    `prompt_dim` is the length of prompts' embeddings, 0 where there are none. `dropout` acts on each branch's output
+    while the trainer lends draws.
     """
 
-    def __init__(self, size: LlamaSize, *, vocab: int, num_tokens: int, num_classes: int, prompt_dim: int = 0):
+    def __init__(
+        self,
+        size: LlamaSize,
+        *,
+        vocab: int,
+        num_tokens: int,
+        num_classes: int,
+        prompt_dim: int = 0,
+        dropout: float = 0.0,
+    ):
         super().__init__()
+        self.dropout = Dropout(dropout)
         self.size, self.vocab, self.num_tokens, self.num_classes = size, vocab, num_tokens, num_classes
         self.prompt_dim = prompt_dim
         self.model = Trunk(size, vocab + num_classes + 1)
@@ -169,36 +163,12 @@ class Llama(nn.Module):
         x = torch.cat([start[:, None], self.embed(tokens)], dim=1)
         cos, sin = self.cos[: x.shape[1]], self.sin[: x.shape[1]]
         for block in self.model.layers:
-            x = x + block.self_attn(block.input_layernorm(x), cos, sin)
-            x = x + block.mlp(block.post_attention_layernorm(x))
+            x = x + self.dropout(block.self_attn(block.input_layernorm(x), cos, sin))
+            x = x + self.dropout(block.mlp(block.post_attention_layernorm(x)))
         return self.logits(x)
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.linear(self.model.norm(x), self.lm_head.weight[: self.vocab])
-
-    def empty_cache(self, batch: int) -> Cache:
-        """Keys and values of fixed length [layers, B, heads, T, width / heads], all zero."""
-        size = self.size
-        shape = (size.layers, batch, size.heads, self.num_tokens, size.width // size.heads)
-        zeros = torch.zeros(shape, device=self.lm_head.weight.device, dtype=self.lm_head.weight.dtype)
-        return zeros, zeros.clone()
-
-    def step(self, x: torch.Tensor, position: torch.Tensor, keys: torch.Tensor, values: torch.Tensor):
-        """One position of decoding: x [B, width] at `position` (int64 [1]) -> (logits [B, vocab], keys, values).
-
-        Shapes never change and nothing is written in place: torch.compile and ONNX take it as it is.
-        """
-        places = torch.arange(self.num_tokens, device=x.device)
-        at, seen = places == position, places <= position
-        cos, sin = self.cos[position], self.sin[position]
-        x, new_keys, new_values = x[:, None], [], []
-        for i, block in enumerate(self.model.layers):
-            y, (k, v) = block.self_attn.step(block.input_layernorm(x), cos, sin, at, seen, (keys[i], values[i]))
-            new_keys.append(k)
-            new_values.append(v)
-            x = x + y
-            x = x + block.mlp(block.post_attention_layernorm(x))
-        return self.logits(x[:, 0]), torch.stack(new_keys), torch.stack(new_values)
 
 
 def rotations(length: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:

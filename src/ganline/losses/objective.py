@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch.nn.functional import avg_pool2d
 
 from ganline import ranks
 from ganline.draws import Draws
@@ -32,6 +33,15 @@ Memory = dict[str, torch.Tensor]
 
 def unchanged(images: torch.Tensor) -> torch.Tensor:
     return images
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What a teacher made of its noise: z [n, z_dim], condition [n, …] or None, image [n, C, H, W] in [-1, 1]."""
+
+    z: torch.Tensor
+    label: torch.Tensor | None
+    image: torch.Tensor
 
 
 @dataclass
@@ -57,12 +67,16 @@ class Batch:
     """Whether G's phase will go on with this batch: if not, its fakes need no graph."""
     fake: torch.Tensor | None = None
     real_logits: torch.Tensor | None = field(default=None, repr=False)
+    auxiliary: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Terms of G's loss that painting itself yields, weighted: a tokenizer's reconstruction."""
+    pair: Pair | None = None
+    """Noise, labels and the images that G is to make of them."""
 
     def painted(self, G: Generator) -> torch.Tensor:
         """G's images for this batch, with their graph if G is to learn from them."""
         if self.fake is None:
             with torch.set_grad_enabled(self.for_g), drawing(G, self.draws("G")):
-                self.fake = G(self.z, self.label)
+                self.fake = G.paint(self)
         return self.fake
 
     def value(self, of: Value) -> float:
@@ -110,12 +124,14 @@ class ObjectiveConfig(BaseModel):
     """Weight of StyleGAN2's path length penalty (2 in the paper)."""
     path_length_every: int = Field(default=4, ge=1)
     """Steps between two of them."""
+    pair_weight: Value = 0.0
+    """Weight of the mean absolute error to a teacher's images of the same noise (students only)."""
     n_critic: int = Field(default=1, ge=1)
     """Updates of D a step, each with a batch of its own."""
 
     @model_validator(mode="after")
     def weights_are_not_negative(self) -> ObjectiveConfig:
-        for name in ("r1_gamma", "r2_gamma", "gp_weight"):
+        for name in ("r1_gamma", "r2_gamma", "gp_weight", "pair_weight"):
             value: Value = getattr(self, name)
             least = min(value.start, value.end) if isinstance(value, Schedule) else value
             if least < 0:
@@ -155,7 +171,7 @@ def judged(
     logits = []
     with drawing(D, batch.draws("D")):
         for images in passes:
-            label = None if batch.label is None else batch.label.repeat(len(images) // len(batch.label))
+            label = None if batch.label is None else torch.cat([batch.label] * (len(images) // len(batch.label)))
             logits.append(wide(call(batch.augmented(images), label)))
     return torch.cat(logits), passes
 
@@ -216,9 +232,29 @@ def g_phase(config: ObjectiveConfig) -> PhaseLoss:
         if config.path_length_weight and batch.step % config.path_length_every == 0:
             stats["path_length"], penalty = path_length_penalty(G, batch)
             value = value + config.path_length_weight * config.path_length_every * penalty
+        for name, term in batch.auxiliary.items():
+            stats[name] = term
+            value = value + term
+        if batch.pair is not None and (weight := batch.value(config.pair_weight)) > 0:
+            stats["pair"] = paired_error(G, batch.pair)
+            value = value + weight * stats["pair"]
         return value, stats
 
     return loss
+
+
+def paired_error(G: Generator, pair: Pair) -> torch.Tensor:
+    """Mean absolute difference of G's images to its teacher's, at full, half and quarter resolution.
+
+    Regression to a teacher's own noise (Diffusion2GAN, Kang et al. 2024, arXiv 2405.05967, eq. 3). Deviation: pixels at
+    three scales for a perceptual distance, because the networks at hand are those that measure.
+    """
+    made, wanted = wide(G(pair.z, pair.label)), pair.image
+    error = (made - wanted).abs().mean()
+    for _ in range(2):
+        made, wanted = avg_pool2d(made, 2), avg_pool2d(wanted, 2)
+        error = error + (made - wanted).abs().mean()
+    return error / 3
 
 
 def path_length_penalty(G: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,21 +11,32 @@ from pathlib import Path
 
 from ganline.config import Config
 from ganline.lineage import TRAINING_ROOMS
+from ganline.stages.accelerating import accelerate, quality
+from ganline.stages.captions import captions
 from ganline.stages.data import manifest, prepare, validate
+from ganline.stages.language import bank, llm, students, tokenizer
 from ganline.stages.measuring import evaluate, extractor, judge, reference, usefulness
 from ganline.stages.places import (
+    ACCELERATED,
+    BANK,
+    CAPTIONS,
     DATA,
     EXPECTATIONS,
     EXTRACTOR,
     JUDGE,
+    LLM,
     MANIFEST,
     METRICS,
     MODEL,
     NEIGHBOURS,
     PREPARE,
+    QUALITY,
+    QUALITY_PICTURE,
     REFERENCE,
     REPORT,
     SAMPLES,
+    STUDENTS,
+    TOKENIZER,
     TRAIN,
     USEFULNESS,
     VALIDATE,
@@ -47,6 +58,10 @@ class Stage:
 
 CORE = ("devices.py", "files.py", "images.py", "ranks.py", "seeds.py")
 MEASURING = "stages/measuring.py"
+SPEAKING, ACCELERATING = "stages/language.py", "stages/accelerating.py"
+TRAINING_ROOMS_AND_BUNDLE = tuple(
+    dict.fromkeys((*TRAINING_ROOMS, "files.py", "registry/bundle.py", "stages/training.py"))
+)
 LOOKING = ("data/loader.py", "evaluation/extractor.py", "evaluation/config.py", MEASURING, *CORE)
 
 STAGES: Mapping[str, Stage] = {
@@ -135,4 +150,60 @@ STAGES: Mapping[str, Stage] = {
         (MODEL,),
         ("registry/bundle.py", "registry/card.py", "stages/product.py", "files.py"),
     ),
+    "captions": Stage(
+        captions,
+        ("captions",),
+        (PREPARE,),
+        (CAPTIONS,),
+        ("data/loader.py", "language", "stages/captions.py", *CORE),
+    ),
+    "tokenizer": Stage(
+        tokenizer,
+        ("tokenizer", "quality.n"),
+        (PREPARE, EXTRACTOR, JUDGE, REFERENCE),
+        (TOKENIZER,),
+        (*TRAINING_ROOMS_AND_BUNDLE, "evaluation", "language", SPEAKING),
+    ),
+    "llm": Stage(
+        llm,
+        ("llm",),
+        (PREPARE, TOKENIZER, CAPTIONS),
+        (LLM,),
+        (*TRAINING_ROOMS_AND_BUNDLE, "language", SPEAKING),
+    ),
+    "bank": Stage(
+        bank,
+        ("bank", "teacher"),
+        (PREPARE, TOKENIZER, LLM),
+        (BANK,),
+        ("data/loader.py", "draws.py", "language", "models", SPEAKING, *CORE),
+    ),
+    "students": Stage(
+        students,
+        ("students",),
+        (PREPARE, EXTRACTOR, CAPTIONS, BANK),
+        (STUDENTS,),
+        (*TRAINING_ROOMS_AND_BUNDLE, "integrations/curves.py", "integrations/evolution.py", "language", SPEAKING),
+    ),
+    "accelerate": Stage(
+        accelerate,
+        ("accelerate", "teacher", "students"),
+        (PREPARE, TOKENIZER, LLM, STUDENTS),
+        (ACCELERATED,),
+        ("acceleration", "language", "models", "registry/bundle.py", ACCELERATING, SPEAKING, *CORE),
+    ),
+    "quality": Stage(
+        quality,
+        ("quality", "teacher", "students", "reference"),
+        (PREPARE, EXTRACTOR, JUDGE, REFERENCE, CAPTIONS, TOKENIZER, LLM, STUDENTS, ACCELERATED),
+        (QUALITY, QUALITY_PICTURE),
+        (
+            *("acceleration", "data/loader.py", "draws.py", "evaluation", "language", "models", "registry/bundle.py"),
+            *(ACCELERATING, SPEAKING, MEASURING),
+            *CORE,
+        ),
+    ),
 }
+
+GOALS: Mapping[str, tuple[str, ...]] = {"model": ("report", "export"), "speedup": ("quality",)}
+"""What a flow walks the DAG for: the stages that these need."""

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -17,6 +17,12 @@ from ganline.files import write_bytes, write_json
 from ganline.home import home
 from ganline.lineage import train_recipe
 from ganline.stages.places import CURVES, EVOLUTION, EXTRACTOR, PREPARE, TRAIN
+
+if TYPE_CHECKING:
+    from ganline.data.loader import Prepared, Split
+    from ganline.registry.bundle import ModelSpec
+    from ganline.training.config import TrainConfig
+    from ganline.training.state import State
 
 log = logging.getLogger(__name__)
 
@@ -36,65 +42,109 @@ def train_together(config: Config, root: Path) -> None:
     """What each rank of a training does."""
     from ganline import ranks
     from ganline.data.loader import Prepared
-    from ganline.devices import machine, make_exact, pick
-    from ganline.evaluation.extractor import Extractor
-    from ganline.evaluation.probe import make_probe
-    from ganline.images import png_bytes
-    from ganline.integrations.curves import curves
-    from ganline.integrations.evolution import strip_of
-    from ganline.registry.bundle import DISCRIMINATOR, GENERATOR, ModelSpec, write_bundle
-    from ganline.training.loop import Run
-    from ganline.training.loop import train as run_training
-    from ganline.training.tracker import read_lines
+    from ganline.devices import make_exact
 
     make_exact()
-    compute = pick(config.train.precision)
     prepared = Prepared(root / PREPARE)
-    spec = ModelSpec(
+    spec = spec_of(config.train, prepared)
+    with trained(
+        config.train,
+        root,
+        recipe=train_recipe(config, root / PREPARE, root / EXTRACTOR),
+        spec=spec,
+        split=prepared.split("train"),
+        watched=prepared.split("val"),
+        initial=initial_networks(config, root),
+    ) as (state, work):
+        if ranks.is_first():
+            write_training(root / TRAIN, spec, state, work)
+
+
+def spec_of(section: TrainConfig, prepared: Prepared) -> ModelSpec:
+    """What model.json will say of a training's result."""
+    from ganline.registry.bundle import ModelSpec
+
+    return ModelSpec(
         dataset=prepared.name,
-        model=config.train.model,
+        model=section.model,
         image={"resolution": prepared.resolution, "channels": prepared.channels},  # type: ignore[arg-type]
         labels=prepared.labels,
     )
-    recipe = train_recipe(config, root / PREPARE, root / EXTRACTOR)
+
+
+@contextmanager
+def trained(
+    section: TrainConfig,
+    root: Path,
+    *,
+    recipe: str,
+    spec: ModelSpec,
+    split: Split,
+    watched: Split | None = None,
+    **options: Any,
+) -> Iterator[tuple[State, Path]]:
+    """Train, or go on where a training of this recipe was; its end state and its work folder, which is held meanwhile.
+
+    `watched` is the split that the watchdog looks at, None for no watchdog; `options` are those of training.loop.train.
+    """
+    from ganline import ranks
+    from ganline.devices import machine, pick
+    from ganline.evaluation.extractor import Extractor
+    from ganline.evaluation.probe import make_probe
+    from ganline.training.loop import Run
+    from ganline.training.loop import train as run_training
+
+    compute = pick(section.precision)
     work, here = work_folder(root, recipe), machine(compute, world_size=ranks.size())
-    if config.train.compile:
+    if section.compile:
         here["compiled"] = compute.can_compile()
     with only_writer(work) if ranks.is_first() else nullcontext():
         if ranks.is_first():
             write_json(work / "machine.json", here)
         probe = None
-        if ranks.is_first():
+        if ranks.is_first() and watched is not None:
             probe = make_probe(
                 Extractor.load(root / EXTRACTOR, compute),
-                prepared.split("val"),
-                seed=config.train.seed,
-                n=config.train.watch.n,
+                watched,
+                seed=section.seed,
+                n=section.watch.n,
                 num_classes=spec.conditioning.num_classes,
                 compute=compute,
             )
             if probe is None:
                 log.warning("train: too few validation images for the watchdog; it is off")
         state = run_training(
-            config.train,
-            prepared.split("train"),
+            section,
+            split,
             image=spec.image,
             conditioning=spec.conditioning,
             run=Run(work, recipe, here),
             compute=compute,
-            initial=initial_networks(config, root),
             probe=probe,
+            **options,
         )
-        if not ranks.is_first():
-            return
-        networks = {GENERATOR: state.G_ema.state_dict(), DISCRIMINATOR: state.D.state_dict()}
-        write_bundle(root / TRAIN, spec, networks=networks)
-        shutil.copyfile(work / "history.jsonl", root / TRAIN / "history.jsonl")
-        write_bytes(root / TRAIN / CURVES, png_bytes(curves(read_lines(work / "history.jsonl"))))
-        write_bytes(root / TRAIN / EVOLUTION, png_bytes(strip_of(work / "samples")))
-        write_json(work / "outcome.json", {"exact": state.exact, "skipped": state.skipped, **state.extra})
+        yield state, work
+        if ranks.is_first():
+            write_json(work / "outcome.json", {"exact": state.exact, "skipped": state.skipped, **state.extra})
     if state.skipped:
         log.warning("train: %d updates were masked because they were not finite", state.skipped)
+
+
+def write_training(
+    folder: Path, spec: ModelSpec, state: State, work: Path, extras: dict[str, bytes] | None = None
+) -> None:
+    """A training's outs: the bundle, its history, its curves and how its samples evolved."""
+    from ganline.images import png_bytes
+    from ganline.integrations.curves import curves
+    from ganline.integrations.evolution import strip_of
+    from ganline.registry.bundle import DISCRIMINATOR, GENERATOR, write_bundle
+    from ganline.training.tracker import read_lines
+
+    networks = {GENERATOR: state.G_ema.state_dict(), DISCRIMINATOR: state.D.state_dict()}
+    write_bundle(folder, spec, networks=networks, extras=extras)
+    shutil.copyfile(work / "history.jsonl", folder / "history.jsonl")
+    write_bytes(folder / CURVES, png_bytes(curves(read_lines(work / "history.jsonl"))))
+    write_bytes(folder / EVOLUTION, png_bytes(strip_of(work / "samples")))
 
 
 def work_folder(root: Path, recipe: str) -> Path:

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 
 from ganline import ranks
-from ganline.data.loader import Batches, Split
+from ganline.data.loader import Batches, Pairs, Split
 from ganline.devices import Compute, device_memory_mb
 from ganline.errors import TrainingError
 from ganline.images import grid, save_png
 from ganline.models import Conditioning, ImageSpec
 from ganline.models.sampling import sample
+from ganline.models.spec import Words
 from ganline.training.config import TrainConfig
 from ganline.training.ema import recalibrate
 from ganline.training.state import State, make_state, resume, save_checkpoint, share_state
@@ -59,12 +60,15 @@ def train(
     compute: Compute,
     initial: Initial | None = None,
     probe: Probe | None = None,
+    pairs: Pairs | None = None,
+    words: Words | None = None,
 ) -> State:
     """Train to the end of the budget, from the newest checkpoint in `run.work` if there is one.
 
     Stopped anywhere and called again, it ends in the same bits as if never stopped, on the same machine. Under
     torchrun every rank calls it; the first reads and writes the files. `initial` maps network names (G, D) to tensors
-    to start from; `probe` is what the watchdog looks through. Raises TrainingError at an alarm that stops.
+    to start from; `probe` is what the watchdog looks through; `pairs` are what a student regresses to; `words` tell
+    a G of prompts. Raises TrainingError at an alarm that stops.
     """
     # Refuse an uneven share before anything is built; path length is taken of every second image.
     ranks.rows(config.batch // 2 if config.objective.path_length_weight else config.batch)
@@ -76,10 +80,18 @@ def train(
     share_state(state)
     if config.compile:
         compile_networks(state, compute)
-    batches = Batches(split, batch=config.batch, seed=config.seed, mirror=config.mirror, device=compute.device)
+    batches = Batches(
+        split,
+        batch=config.batch,
+        seed=config.seed,
+        mirror=config.mirror,
+        device=compute.device,
+        words=words.of_rows if words else None,
+    )
+    state.G_ema.tell = words.of_labels if words else None
     watchdog = Watchdog(config.watch, probe, work=run.work, recipe=run.recipe, machine=run.machine)
     classes = conditioning.num_classes
-    trainer = Trainer(state, config, run, compute, batches, watchdog, tracker, classes)
+    trainer = Trainer(state, config, run, compute, batches, watchdog, tracker, classes, pairs)
     trainer.run_to_end()
     if ranks.is_first():
         watchdog.take_best(state)
@@ -124,6 +136,7 @@ class Trainer:
     watchdog: Watchdog
     tracker: Tracker | None
     num_classes: int
+    pairs: Pairs | None = None
     started_at: float = field(default_factory=time.monotonic)
     saved_at: float = field(default_factory=time.monotonic)
     told_at: float = field(default_factory=time.monotonic)
@@ -156,7 +169,14 @@ class Trainer:
         sums: Stats = {}
         counts: dict[str, int] = {}
         for _ in range(min(every - step % every, self.total_steps - step)):
-            stats = run_step(self.state, config=self.config, phases=phases, batches=self.batches, compute=self.compute)
+            stats = run_step(
+                self.state,
+                config=self.config,
+                phases=phases,
+                batches=self.batches,
+                compute=self.compute,
+                pairs=self.pairs,
+            )
             for name, value in stats.items():
                 sums[name] = sums[name] + value if name in sums else value.clone()
                 counts[name] = counts.get(name, 0) + 1

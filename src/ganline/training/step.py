@@ -70,6 +70,8 @@ def draw(index: int, state: State, *, config: TrainConfig, batches: Batches, com
     """This rank's share of the run's `index`-th batch of real images, and latents for as many fakes."""
     with record_function("ganline/draw"):
         real, label = batches.get(index)
+        if label.is_floating_point():
+            label = label.to(compute.dtype)
         z = torch.randn(config.batch, state.G.z_dim, generator=generator(config.seed, "z", index))
         z = z[ranks.rows(config.batch)].to(compute.device, compute.dtype, non_blocking=True)
 

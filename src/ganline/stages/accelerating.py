@@ -1,0 +1,323 @@
+"""Stages of the speed-up study that are pure: ONNX forms of teacher and students, and everything's quality."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganline.config import Config
+from ganline.files import fresh_folder, read_json, write_bytes, write_json
+from ganline.stages.language import load_teacher
+from ganline.stages.places import (
+    ACCELERATED,
+    CAPTIONS,
+    PREPARE,
+    QUALITY,
+    QUALITY_PICTURE,
+    REFERENCE,
+    STUDENTS,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from ganline.devices import Compute
+    from ganline.evaluation.features import FeatureExtractor, Features
+    from ganline.evaluation.reference import Reference
+    from ganline.models.spec import Generator
+    from ganline.registry.bundle import Bundle
+
+log = logging.getLogger(__name__)
+
+TEACHER = "teacher"
+CALIBRATION_SEED = 5001
+LIKELIHOOD_N, BETWEEN_SEEDS, SHOWN = 2000, 2, 64
+
+
+def accelerate(config: Config, root: Path) -> None:
+    """Teacher and the first student of each way as ONNX files, float32 and int8, with how far they are from torch."""
+    import torch
+
+    from ganline.acceleration.decoding_onnx import export_teacher, open_teacher
+    from ganline.acceleration.export import export_generator
+    from ganline.acceleration.fold import fold
+    from ganline.acceleration.quantize import quantize_generator
+    from ganline.acceleration.runtime import open_generator
+    from ganline.devices import make_exact, pick
+
+    make_exact()
+    compute, folder, n = pick("fp32"), fresh_folder(root / ACCELERATED), config.accelerate.calibration
+    teacher = load_teacher(config, root, compute)
+    z, told = inputs_of(teacher, n)
+    export_teacher(teacher, folder / TEACHER, calibration=(z, told))
+    parity: dict[str, Any] = {TEACHER: {}}
+    with torch.inference_mode():
+        tokens = teacher.tokens(z[:64], None if told is None else told[:64])
+        for form in ("onnx", "int8"):
+            other = open_teacher(folder / TEACHER, form, threads=1).tokens(z[:64], None if told is None else told[:64])
+            parity[TEACHER][form] = {"equal_tokens": float((other == tokens).double().mean())}
+        for name, bundle in first_students(config, root).items():
+            G, files = fold(bundle.generator()), {form: folder / name / f"{form}.onnx" for form in ("onnx", "int8")}
+            files["onnx"].parent.mkdir(parents=True)
+            z, told = inputs_of(G, n)
+            shape = {"prompt_dim": G.prompt_dim} if G.prompt_dim else {"num_classes": G.num_classes}
+            export_generator(G, files["onnx"], **shape)
+            quantize_generator(files["onnx"], files["int8"], z=z, condition=told)
+            image = G(z, told)
+            parity[name] = {
+                form: {"mean_error": float((open_generator(path, threads=1)(z, told) - image).abs().mean())}
+                for form, path in files.items()
+            }
+    write_json(folder / "parity.json", parity)
+    log.info("accelerate: %s", ", ".join(parity))
+
+
+def inputs_of(G: Generator, n: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Noise [n, z_dim] and what G is told, for calibration and comparison, on the CPU."""
+    import torch
+
+    from ganline.models.sampling import CHUNK, latents, random_labels
+    from ganline.seeds import generator
+
+    chunks = range(-(-n // CHUNK))
+    z = torch.cat([latents(CALIBRATION_SEED, chunk, G.z_dim) for chunk in chunks])[:n]
+    if not G.num_classes:
+        labels = torch.zeros(n, dtype=torch.int64)
+    else:
+        labels = torch.cat([random_labels(CALIBRATION_SEED, chunk, G.num_classes) for chunk in chunks])[:n]
+    if G.tell is not None:
+        return z, G.tell(labels, generator(CALIBRATION_SEED, "prompt"))
+    return z, labels if G.num_classes else None
+
+
+def first_students(config: Config, root: Path) -> dict[str, Bundle]:
+    """Way -> its student of the first training seed."""
+    from ganline.registry.bundle import open_bundle
+
+    section = config.students
+    return {name: open_bundle(root / STUDENTS / f"{name}-{section.seeds_of(name)[0]}") for name in section.ways}
+
+
+def quality(config: Config, root: Path) -> None:
+    """The panel of every form whose numbers differ, further training seeds, the likelihood of students' images under
+    the teacher, their distance to the teacher's images, and adherence to prompts."""
+    from ganline.data.loader import Prepared
+    from ganline.devices import make_exact, pick
+    from ganline.evaluation.reference import load_reference
+    from ganline.stages.measuring import describe, extractors
+
+    make_exact()
+    compute, prepared = pick("fp32"), Prepared(root / PREPARE)
+    looking = extractors(config, root, compute)
+    real = load_reference(root / REFERENCE, compute.device, looking)
+    study = Measuring(config, root, compute, looking, real, prepared.labels)
+    forms = study.forms()
+    told: dict[str, Any] = {
+        "dataset": prepared.name,
+        "labels": list(prepared.labels),
+        "resolution": prepared.resolution,
+        "channels": prepared.channels,
+        "extractors": {role: describe(extract) for role, extract in looking.items()},
+        "forms": {name: study.panel(G) for name, G in forms.items()},
+        "ablation": study.ablation(),
+        "between": study.between(forms),
+        "likelihood": study.likelihoods(forms),
+        "adherence": study.adherences(forms, prepared),
+        "parity": read_json(root / ACCELERATED / "parity.json"),
+    }
+    write_json(root / QUALITY, told)
+    write_bytes(root / QUALITY_PICTURE, study.picture(forms))
+
+
+class Measuring:
+    """What measuring shares: config, extractors, the reference. Forms are named `MODEL/eager` and `MODEL/int8`."""
+
+    def __init__(
+        self,
+        config: Config,
+        root: Path,
+        compute: Compute,
+        looking: Mapping[str, FeatureExtractor],
+        real: Reference,
+        labels: tuple[str, ...],
+    ):
+        self.config, self.root, self.compute, self.looking, self.real = config, root, compute, looking, real
+        self.num_classes = len(labels) if len(labels) > 1 else 0
+        self.section = config.quality
+        self.n = min(self.section.n, real.n)
+
+    def forms(self) -> dict[str, Generator]:
+        """Every form whose numbers differ: torch in float32 (which compiled and ONNX float32 equal), and int8."""
+        from ganline.acceleration.decoding_onnx import open_teacher
+        from ganline.acceleration.runtime import eager_generator, open_generator
+
+        folder, threads = self.root / ACCELERATED, self.threads()
+        found: dict[str, Generator] = {f"{TEACHER}/eager": load_teacher(self.config, self.root, self.compute)}
+        found[f"{TEACHER}/int8"] = open_teacher(folder / TEACHER, "int8", threads=threads)
+        for name, bundle in first_students(self.config, self.root).items():
+            found[f"{name}/eager"] = eager_generator(bundle.generator(), self.compute)
+            found[f"{name}/int8"] = open_generator(folder / name / "int8.onnx", threads=threads)
+            for form in ("eager", "int8"):
+                G, known = found[f"{name}/{form}"], bundle.prompts
+                G.tell = known.tell if known is not None else None
+                G.num_classes = self.num_classes if known is not None else G.num_classes
+        return found
+
+    def threads(self) -> int:
+        import torch
+
+        return torch.get_num_threads()
+
+    def panel(self, G: Generator, *, seeds: int | None = None) -> dict[str, Any]:
+        from ganline.evaluation.panel import measure
+
+        return measure(
+            G,
+            num_classes=G.num_classes,
+            extractors=self.looking,
+            real=self.real,
+            seeds=self.section.seeds[:seeds],
+            n=self.n,
+            memorisation_n=self.section.memorisation_n,
+            compute=self.compute,
+        )
+
+    def ablation(self) -> dict[str, Any]:
+        """Way -> its students of all training seeds: figures by training seed, their mean and interval over them."""
+        from ganline.evaluation.uncertainty import spread
+        from ganline.registry.bundle import open_bundle
+
+        told: dict[str, Any] = {}
+        for name, way in self.config.students.ways.items():
+            seeds = self.config.students.seeds_of(name)
+            if len(seeds) < 2:
+                continue
+            panels = {}
+            for seed in seeds:
+                G = self.compute.place(open_bundle(self.root / STUDENTS / f"{name}-{seed}").generator())
+                panels[str(seed)] = self.panel(G, seeds=self.section.ablation_seeds)
+            told[name] = {"what": way.what, "seeds": list(seeds), "images_seen": self.config.students.train.total_nimg}
+            for key in ("fd", "fd_second", "recall", "coverage", "label_accuracy"):
+                records = [panel[key] for panel in panels.values() if key in panel]
+                if len(records) == len(seeds):
+                    values = [record["value"] for record in records]
+                    per_seed = dict(zip(panels, values, strict=True))
+                    told[name][key] = {"name": records[0]["name"], "per_seed": per_seed} | spread(values)
+        return told
+
+    def features(self, G: Generator, seed: int) -> Features:
+        from ganline.evaluation.features import look
+        from ganline.models.sampling import sample
+
+        weights = self.real.train_histogram if G.num_classes else None
+        images = sample(G, n=self.n, seed=seed, num_classes=G.num_classes, compute=self.compute, label_weights=weights)
+        return look(images, self.looking, pixels=False)
+
+    def between(self, forms: Mapping[str, Generator]) -> dict[str, Any]:
+        """Student -> distance of its images to the teacher's, by seeds of which no student has learned; `teacher`: that
+        of the teacher's images to its own of other seeds, the least that can be reached."""
+        from ganline.evaluation.frechet import fit_gaussian, frechet_distance
+        from ganline.evaluation.names import full_name, key_of
+        from ganline.evaluation.uncertainty import spread
+
+        seeds = [6001 + 10 * i for i in range(BETWEEN_SEEDS)]
+        targets = [self.features(forms[f"{TEACHER}/eager"], seed) for seed in seeds]
+        told: dict[str, Any] = {}
+        for name, G in forms.items():
+            model, form = name.split("/")
+            if form != "eager":
+                continue
+            made = [self.features(G, seed + 1) for seed in seeds]
+            told[model] = {}
+            for role, extractor in self.real.extractors.items():
+                values = [
+                    frechet_distance(fit_gaussian(a.by[role]), fit_gaussian(b.by[role]))
+                    for a, b in zip(made, targets, strict=True)
+                ]
+                key = key_of("fd", role)
+                told[model][key] = {"name": full_name(key, extractor, self.n), "n": self.n, "seeds": seeds}
+                told[model][key] |= spread(values)
+        return told
+
+    def likelihoods(self, forms: Mapping[str, Generator]) -> dict[str, Any]:
+        """Teacher's nats per token of images cut into tokens again, given the class asked for, and the entropy of the
+        classes seen: a model of one likely image would win the first alone."""
+        from ganline.data.loader import Prepared
+        from ganline.evaluation.features import FIRST, random_rows, split_batches
+        from ganline.models.sampling import sample
+
+        made: dict[str, Any] = {
+            name.split("/")[0]: list(
+                sample(G, n=LIKELIHOOD_N, seed=7001, num_classes=G.num_classes, compute=self.compute)
+            )
+            for name, G in forms.items()
+            if name.endswith("/eager")
+        }
+        test = Prepared(self.root / PREPARE).split("test")
+        rows = random_rows(len(test), min(LIKELIHOOD_N, len(test)), "likelihood")
+        made["real"] = list(split_batches(test, rows, device=self.compute.device))
+        return {name: self.likelihood(batches, self.looking[FIRST]) for name, batches in made.items()}
+
+    def likelihood(self, batches: list[Any], extract: FeatureExtractor) -> dict[str, Any]:
+        import torch
+
+        from ganline.evaluation.classes import entropy
+        from ganline.images import to_network
+        from ganline.language.learning import nats_per_token
+
+        teacher = load_teacher(self.config, self.root, self.compute)
+        images = torch.cat([images for images, _ in batches])
+        with torch.inference_mode():
+            tokens = torch.cat([teacher.tokenizer.encode(to_network(part)) for part in images.split(256)])  # type: ignore[operator, attr-defined]
+            logits = [extract(part)[1] for part in images.split(256)]
+        labels = None if batches[0][1] is None else torch.cat([labels for _, labels in batches]).cpu().numpy()
+        told: dict[str, Any] = {"n": len(images)}
+        told["nats_per_token"] = nats_per_token(teacher.llm, tokens.cpu().numpy(), labels, self.compute)
+        if extract.classifies and logits[0] is not None:
+            seen = torch.cat([part.argmax(1) for part in logits])  # type: ignore[union-attr]
+            told["class_entropy"] = entropy(torch.bincount(seen, minlength=max(self.num_classes, 1)))
+        return told
+
+    def adherences(self, forms: Mapping[str, Generator], prepared: Any) -> dict[str, Any]:
+        """Model -> adherence to prompts by kind of phrasing, for those that are told prompts; empty without classes."""
+        from ganline.evaluation.features import FIRST
+        from ganline.language.adherence import accuracy_by_class, measure_adherence
+        from ganline.language.captions import Captions
+
+        extract, prompts = self.looking[FIRST], Captions(self.root / CAPTIONS).prompts
+        if not extract.classifies or not self.num_classes:
+            return {}
+        accuracy = accuracy_by_class(extract, prepared.split(self.real.split), self.num_classes)  # type: ignore[arg-type]
+        told = {}
+        for name, G in forms.items():
+            model, form = name.split("/")
+            if form == "eager" and getattr(G, "prompt_dim", 0):
+                told[model] = measure_adherence(
+                    G,
+                    prompts,
+                    z_dim=G.z_dim,
+                    classify=extract,  # type: ignore[arg-type]
+                    accuracy=accuracy,
+                    compute=self.compute,
+                    seed=8001,
+                    n=self.section.adherence_n,
+                )
+        return told
+
+    def picture(self, forms: Mapping[str, Generator]) -> bytes:
+        """Rows of samples: one model each, the same classes in all columns."""
+        import torch
+
+        from ganline.images import grid, png_bytes
+        from ganline.models.sampling import sample
+
+        rows = []
+        for name, G in forms.items():
+            if name.endswith("/eager"):
+                made = sample(G, n=SHOWN, seed=9001, num_classes=G.num_classes, compute=self.compute)
+                images, labels = zip(*made, strict=True)
+                order = torch.arange(SHOWN) if labels[0] is None else torch.cat(labels).argsort(stable=True)
+                rows.append(torch.cat(images)[order][:: SHOWN // 16])
+        return png_bytes(grid(torch.cat(rows).cpu().numpy(), columns=16))

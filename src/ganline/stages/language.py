@@ -1,0 +1,351 @@
+"""Stages of the language model and of the GANs in its place: tokenizer, llm, bank, students."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganline.config import Config
+from ganline.files import atomic_folder, fresh_folder, read_json, write_bytes, write_json
+from ganline.lineage import LANGUAGE_ROOMS, TRAINING_ROOMS, recipe_of
+from ganline.stages.places import BANK, CAPTIONS, EXTRACTOR, LLM, PREPARE, REFERENCE, STUDENTS, TOKENIZER
+from ganline.stages.training import only_writer, spec_of, trained, work_folder, write_training
+
+if TYPE_CHECKING:
+    from ganline.data.loader import Pairs, Prepared, Split
+    from ganline.devices import Compute
+    from ganline.language.config import WayConfig
+    from ganline.language.teacher import Teacher
+    from ganline.language.tokenizers import Tokenizer
+    from ganline.training.config import TrainConfig
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("train", "val", "test")
+SHOWN = 32
+WORDS = ("language/captions.py", "language/prompts.py")
+
+
+def tokenizer(config: Config, root: Path) -> None:
+    """Fit or train the tokenizer, encode every image, and measure what its reconstructions lose."""
+    from ganline.data.loader import Prepared
+    from ganline.devices import make_exact, pick
+    from ganline.language.tokenizers import encode_split, save_tokenizer
+    from ganline.models import ImageSpec
+
+    make_exact()
+    compute, prepared, folder = pick("fp32"), Prepared(root / PREPARE), root / TOKENIZER
+    image = ImageSpec(resolution=prepared.resolution, channels=prepared.channels)  # type: ignore[arg-type]
+    fitted = compute.place(fitted_tokenizer(config, root, prepared, image))
+    save_tokenizer(fitted, config.tokenizer, image, folder)
+    import numpy as np
+
+    for name in SPLITS:
+        np.save(folder / f"{name}_tokens.npy", encode_split(fitted, prepared.split(name), compute))
+    measured = measure_reconstruction(config, root, prepared, fitted, compute)
+    write_json(folder / "reconstruction.json", measured)
+    log.info(
+        "tokenizer: %d tokens of %d codes, %s",
+        fitted.num_tokens,
+        fitted.vocab,
+        ", ".join(f"{record['name']} {record['value']:.3f}" for record in measured["figures"].values()),
+    )
+
+
+def fitted_tokenizer(config: Config, root: Path, prepared: Prepared, image: Any) -> Tokenizer:
+    """The configured tokenizer with its weights, its codes in order."""
+    from ganline.language.tokenizers import KMeansConfig, VQTokenizerConfig, build_tokenizer, fit_means, order_codes
+
+    section, train = config.tokenizer, prepared.split("train")
+    made: Any = build_tokenizer(section, image)
+    if isinstance(section, KMeansConfig):
+        fit_means(made, section, train)
+    elif isinstance(section, VQTokenizerConfig):
+        recipe = recipe_of(section.train, [root / PREPARE], (*TRAINING_ROOMS, *LANGUAGE_ROOMS))
+        spec = spec_of(section.train, prepared)
+        with trained(section.train, root, recipe=recipe, spec=spec, split=train) as (state, _):
+            made.net.load_state_dict(state.G_ema.state_dict())
+    made = made.eval().requires_grad_(False)
+    order_codes(made)
+    return made
+
+
+def measure_reconstruction(
+    config: Config, root: Path, prepared: Prepared, fitted: Tokenizer, compute: Compute
+) -> dict[str, Any]:
+    """Distances of reconstructed training images to the reference, as a generator's are measured: what a language model
+    on these tokens can reach at best; how evenly codes are used; a picture of originals above reconstructions."""
+    import numpy as np
+    import torch
+
+    from ganline.evaluation.features import look, random_rows, split_batches
+    from ganline.evaluation.names import BETTER, full_name, metric_of, role_of
+    from ganline.evaluation.panel import distances, first_of
+    from ganline.evaluation.reference import load_reference
+    from ganline.images import grid, png_bytes, to_network, to_pixels
+    from ganline.stages.measuring import extractors
+
+    looking = extractors(config, root, compute)
+    real = load_reference(root / REFERENCE, compute.device, looking)
+    real = first_of(real, min(config.quality.n, real.n))
+    train = prepared.split("train")
+
+    def reconstructed() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        rows = random_rows(len(train), real.n, "floor")  # the images that the floor is measured on
+        for images, labels in split_batches(train, rows, device=compute.device):
+            with torch.inference_mode():
+                yield to_pixels(fitted.decode(fitted.encode(to_network(images)))), labels
+
+    seen = look(reconstructed(), looking, pixels=False)
+    figures = distances(seen, real.test, {role: float(terms[0]) for role, terms in real.kernel_terms.items()})
+    records = {
+        key: {
+            "name": full_name(key, real.extractors[role_of(key)], real.n),
+            "value": value,
+            "floor": real.floors.get(key),
+            "n": real.n,
+            "split": real.split,
+            "better": BETTER[metric_of(key)],
+        }
+        for key, value in figures.items()
+    }
+    used = np.bincount(np.load(root / TOKENIZER / "train_tokens.npy").ravel().astype(np.int64), minlength=fitted.vocab)
+    share = used[used > 0] / used.sum()
+    test = prepared.split("test")
+    originals = torch.from_numpy(np.array(test.images[:SHOWN])).to(compute.device)
+    with torch.inference_mode():
+        made = to_pixels(fitted.decode(fitted.encode(to_network(originals))))
+    rows = [part for pair in zip(originals.split(16), made.split(16), strict=True) for part in pair]
+    write_bytes(root / TOKENIZER / "reconstruction.png", png_bytes(grid(torch.cat(rows).cpu().numpy(), columns=16)))
+    return {
+        "name": config.tokenizer.name,
+        "num_tokens": fitted.num_tokens,
+        "vocab": fitted.vocab,
+        "perplexity": float(np.exp(-(share * np.log(share)).sum())),
+        "figures": records,
+    }
+
+
+def llm(config: Config, root: Path) -> None:
+    """Train the language model on the tokens, from classes, captions and nothing; measure its likelihood."""
+    from ganline import ranks
+
+    with ranks.joined():
+        llm_together(config, root)
+
+
+def llm_together(config: Config, root: Path) -> None:
+    import numpy as np
+    from safetensors.torch import save
+
+    from ganline import ranks
+    from ganline.data.loader import Prepared
+    from ganline.devices import machine, make_exact, pick
+    from ganline.language.captions import Captions
+    from ganline.language.learning import Texts, learn
+    from ganline.training.loop import Run
+
+    make_exact()
+    section, prepared, captions = config.llm, Prepared(root / PREPARE), Captions(root / CAPTIONS)
+    compute, meta = pick(section.precision), read_json(root / TOKENIZER / "tokenizer.json")
+    tokens = {name: np.load(root / TOKENIZER / f"{name}_tokens.npy") for name in SPLITS}
+    shape = {
+        "vocab": meta["vocab"],
+        "num_tokens": meta["num_tokens"],
+        "num_classes": len(prepared.labels) if len(prepared.labels) > 1 else 0,
+        "prompt_dim": captions.dim if section.prompt_share else 0,
+    }
+    recipe = recipe_of(section, [root / PREPARE, root / TOKENIZER, root / CAPTIONS], (*TRAINING_ROOMS, *LANGUAGE_ROOMS))
+    work, here = work_folder(root, recipe), machine(compute, world_size=ranks.size())
+    texts = Texts(
+        prepared.split("train"),
+        tokens["train"],
+        tokens["val"],
+        prepared.split("val").labels,
+        (lambda rows, draws: captions.draw(rows, split="train", generator=draws)) if section.prompt_share else None,
+    )
+    with only_writer(work):
+        write_json(work / "machine.json", here)
+        state = learn(section, texts, shape, run=Run(work, recipe, here), compute=compute)
+        if not ranks.is_first():
+            return
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.llm_ema.state_dict().items()}
+        with atomic_folder(root / LLM) as partial:
+            (partial / "llm.safetensors").write_bytes(save(weights))
+            write_json(partial / "llm.json", {"size": section.size.model_dump(mode="json"), **shape})
+            shutil.copyfile(work / "history.jsonl", partial / "history.jsonl")
+            told = likelihoods(state.llm_ema, tokens, prepared, compute)
+            write_json(partial / "likelihood.json", told)
+        write_json(work / "outcome.json", {"exact": state.exact, "skipped": state.skipped})
+    log.info(
+        "llm: %.3f nats per token of test images, %.4f per dimension (%.4f by positions' histograms)",
+        told["nats_per_token"],
+        told["nats_per_dim"],
+        told["baselines"]["unigram_nats_per_dim"],
+    )
+
+
+def likelihoods(model: Any, tokens: dict[str, Any], prepared: Prepared, compute: Compute) -> dict[str, Any]:
+    """How likely the test split's tokens are, beside trivial models of them. A dimension is a value of a pixel."""
+    import math
+
+    from ganline.language.learning import nats_per_token, unigram_nats
+
+    test, labels = tokens["test"], prepared.split("test").labels
+    per_dim = test.shape[1] / (prepared.channels * prepared.resolution**2)
+    told, untold = (nats_per_token(model, test, each, compute) for each in (labels, None))
+    unigram = unigram_nats(tokens["train"], test, model.vocab)
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "split": "test",
+        "n": len(test),
+        "nats_per_token": told,
+        "nats_per_token_without_class": untold,
+        "nats_per_dim": told * per_dim,
+        "train_nats_per_token": nats_per_token(
+            model, tokens["train"][: len(test)], prepared.split("train").labels[: len(test)], compute
+        ),
+        "baselines": {
+            "uniform_nats_per_token": math.log(model.vocab),
+            "unigram_nats_per_token": unigram,
+            "uniform_nats_per_dim": math.log(model.vocab) * per_dim,
+            "unigram_nats_per_dim": unigram * per_dim,
+        },
+    }
+
+
+def load_teacher(config: Config, root: Path, compute: Compute) -> Teacher:
+    """The language model with its tokenizer, as a generator on the device."""
+    from safetensors.torch import load_file
+
+    from ganline.language.llama import Llama, LlamaSize
+    from ganline.language.teacher import Teacher
+    from ganline.language.tokenizers import load_tokenizer
+
+    meta = read_json(root / LLM / "llm.json")
+    model = Llama(LlamaSize.model_validate(meta.pop("size")), **meta)
+    model.load_state_dict(load_file(root / LLM / "llm.safetensors"))
+    codes = load_tokenizer(root / TOKENIZER)
+    return compute.place(Teacher(model, codes, config.teacher)).eval().requires_grad_(False)
+
+
+def bank(config: Config, root: Path) -> None:
+    """The teacher's images with their labels and noise: what students learn from."""
+    import numpy as np
+    import torch
+
+    from ganline.data.loader import Prepared
+    from ganline.devices import make_exact, pick
+    from ganline.models.sampling import CHUNK, latents, sample
+
+    make_exact()
+    compute, section, prepared = pick("fp32"), config.bank, Prepared(root / PREPARE)
+    teacher = load_teacher(config, root, compute)
+    histogram = torch.bincount(torch.from_numpy(prepared.split("train").labels), minlength=len(prepared.labels))
+    images, labels = [], []
+    told = 0
+    for made, asked in sample(
+        teacher,
+        n=section.n,
+        seed=section.seed,
+        num_classes=teacher.num_classes,
+        compute=compute,
+        label_weights=histogram if teacher.num_classes else None,
+    ):
+        images.append(made.cpu())
+        labels.append(torch.zeros(len(made), dtype=torch.int64) if asked is None else asked.cpu())
+        told += len(made)
+        if told % (CHUNK * 100) == 0:
+            log.info("bank: %d of %d images", told, section.n)
+    noise = torch.cat([latents(section.seed, chunk, teacher.z_dim) for chunk in range(len(images))])[: section.n]
+    folder = fresh_folder(root / BANK)
+    np.save(folder / "bank_images.npy", torch.cat(images).numpy())
+    np.save(folder / "bank_labels.npy", torch.cat(labels).numpy())
+    np.save(folder / "bank_z.npy", noise.numpy())
+    write_json(folder / "bank.json", section.model_dump(mode="json") | config.teacher.model_dump(mode="json"))
+
+
+def students(config: Config, root: Path) -> None:
+    """Train every way at every seed; each is a bundle. A student that is done is not trained again."""
+    from ganline.data.loader import Prepared, Split
+    from ganline.devices import make_exact
+    from ganline.language.captions import Captions
+    from ganline.language.prompts import files_of
+    from ganline.models.spec import Words
+
+    make_exact()
+    prepared, captions, made = Prepared(root / PREPARE), Captions(root / CAPTIONS), Split(root / BANK, "bank")
+    finished = []
+    for name, way in config.students.ways.items():
+        words = None
+        if way.prompts:
+            words = Words(
+                lambda rows, draws: captions.draw(rows, split="train", generator=draws), captions.prompts.tell
+            )
+        for seed in config.students.seeds_of(name):
+            section = config.students.training(name, seed, prompt_dim=captions.dim)
+            spec = spec_of(section, prepared)
+            log.info("students: %s, seed %d", name, seed)
+            with trained(
+                section,
+                root,
+                recipe=recipe_of(section, inputs_of(way, root), (*TRAINING_ROOMS, *WORDS)),
+                spec=spec,
+                split=reals_of(way, prepared, made),
+                watched=prepared.split("val"),
+                pairs=pairs_of(way, section, made, root),
+                words=words,
+            ) as (state, work):
+                folder = root / STUDENTS / f"{name}-{seed}"
+                write_training(folder, spec, state, work, extras=files_of(captions.prompts) if way.prompts else None)
+                finished.append(folder.name)
+    for other in (root / STUDENTS).iterdir():
+        if other.name not in finished:
+            shutil.rmtree(other)
+
+
+def inputs_of(way: WayConfig, root: Path) -> list[Path]:
+    """What decides a student beside its section: nothing that it does not read, so that it need not learn again."""
+    inputs = [root / PREPARE, root / EXTRACTOR]
+    if way.reals != "data" or uses_pairs(way):
+        inputs.append(root / BANK)
+    return [*inputs, root / CAPTIONS] if way.prompts else inputs
+
+
+def uses_pairs(way: WayConfig) -> bool:
+    from ganline.schedules import is_on
+
+    return is_on(way.pair_weight)
+
+
+def reals_of(way: WayConfig, prepared: Prepared, made: Split) -> Split:
+    """What D takes for real."""
+    from ganline.data.loader import joined
+
+    train = prepared.split("train")
+    return {"data": lambda: train, "bank": lambda: made, "both": lambda: joined(train, made)}[way.reals]()
+
+
+def pairs_of(way: WayConfig, section: TrainConfig, made: Split, root: Path) -> Pairs | None:
+    """The teacher's noise and images, for ways that regress to them. Raises ConfigError if the noise does not fit."""
+    import numpy as np
+
+    from ganline.data.loader import Batches, Pairs
+    from ganline.devices import pick
+    from ganline.errors import ConfigError
+
+    if not uses_pairs(way):
+        return None
+    z = np.load(root / BANK / "bank_z.npy")
+    z_dim = getattr(section.model, "z_dim", 0)
+    if z.shape[1] != z_dim:
+        raise ConfigError(
+            f"students.train.model.z_dim is {z_dim}, but the teacher's noise has {z.shape[1]} numbers, one a token",
+            expected="equal lengths: a student regresses to the teacher's images of its own noise",
+            remedy=f"set z_dim: {z.shape[1]}",
+        )
+    device = pick(section.precision).device
+    return Pairs(Batches(made, batch=section.batch, seed=section.seed + 1, mirror=False, device=device), z)
