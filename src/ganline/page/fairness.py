@@ -78,7 +78,9 @@ def same_forms(study: Study) -> Unfairness:
     if only:
         done = f"Only students have a figure in {listed(list(map(form_name, only)))}; why is told under “What failed”."
         return Unfairness("Unequal treatment", UNEQUAL, done, "broken")
-    done = "Both sides were measured in the same forms, and a table holds each form against the same form."
+    extra = listed([form_name(form) for form in sorted(theirs - ours)]) if theirs - ours else ""
+    done = "Each form of a student was measured of the language model too, and a table holds them against each other."
+    done += f" Only the language model has a figure in {extra}." if extra else ""
     return Unfairness("Unequal treatment", UNEQUAL, done, "held")
 
 
@@ -175,12 +177,13 @@ def reconstruction(study: Study) -> Unfairness:
 
 
 def one_extractor(study: Study) -> Unfairness:
-    second = any(number(each.quality.get("fd_second") or {}) is not None for each in study.variants)
-    done = "A second, independent extractor scored all of it; its column stands beside the first one’s."
+    lacking = [each.name for each in study.variants if number(each.quality.get("fd_second") or {}) is None]
+    second = bool(study.variants) and not lacking
+    done = "A second, independent extractor scored every variant; its column stands beside the first one’s."
     return Unfairness(
         "One extractor",
         "A student tuned until one network likes it.",
-        done if second else "There is no second extractor’s figure.",
+        done if second else f"Without a second extractor’s figure: {listed(lacking) if lacking else 'all'}.",
         "held" if second else "open",
     )
 

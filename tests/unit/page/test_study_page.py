@@ -163,6 +163,10 @@ def test_unfairness_is_shown_open_or_broken_as_the_figures_say() -> None:
     assert {each.held for each in unfairnesses(empty())} == {"open"}
     short = {each.title: each for each in unfairnesses(study(language=dict(whole().language) | {"kimg": 1.0}))}
     assert short["An untrained teacher"].held == "broken" and "less than these" in short["An untrained teacher"].done
+    first, *others = whole().variants
+    blind = replace(first, quality={"fd": first.quality["fd"]})
+    found = {each.title: each for each in unfairnesses(study(variants=(blind, *others)))}
+    assert found["One extractor"].held == "open" and "figure: teacher eager." in found["One extractor"].done
     alone = tuple(each for each in whole().variants if each.name != "teacher int8")
     assert {each.title: each.held for each in unfairnesses(study(variants=alone))}["Unequal treatment"] == "broken"
 
