@@ -7,6 +7,8 @@ loads them there and compares logits), so its tools read these weights. stepping
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
@@ -105,6 +107,10 @@ class Trunk(nn.Module):
         self.layers = nn.ModuleList(Block(size) for _ in range(size.layers))
         self.norm = RMSNorm(size.width)
 
+    @property
+    def blocks(self) -> list[Block]:
+        return cast(list[Block], list(self.layers))
+
 
 class Llama(nn.Module):
     """Condition and tokens -> logits. The embedding holds `vocab` image tokens, `num_classes` classes, and "nothing".
@@ -112,6 +118,9 @@ class Llama(nn.Module):
     `prompt_dim` is the length of prompts' embeddings, 0 where there are none. `dropout` acts on each branch's output
     while the trainer lends draws.
     """
+
+    cos: torch.Tensor
+    sin: torch.Tensor
 
     def __init__(
         self,
@@ -162,7 +171,7 @@ class Llama(nn.Module):
         """Vectors of position 0 [B, width] and the first tokens int64 [B, t] -> logits [B, t + 1, vocab]."""
         x = torch.cat([start[:, None], self.embed(tokens)], dim=1)
         cos, sin = self.cos[: x.shape[1]], self.sin[: x.shape[1]]
-        for block in self.model.layers:
+        for block in self.model.blocks:
             x = x + self.dropout(block.self_attn(block.input_layernorm(x), cos, sin))
             x = x + self.dropout(block.mlp(block.post_attention_layernorm(x)))
         return self.logits(x)

@@ -1,0 +1,115 @@
+"""The teacher through torch.compile: one step, drawing included, with shapes that never change."""
+
+from __future__ import annotations
+
+from types import FunctionType
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from ganline.devices import Compute
+from ganline.errors import GanlineError
+from ganline.language.drawing import draw, guided
+from ganline.language.stepping import Caches, Stepper
+from ganline.language.teacher import Teacher
+from ganline.models.spec import Generator
+
+
+class StaticStepper(Stepper):
+    """A step whose position is a tensor int64 [1]: one compilation serves all. It attends to every place of the cache
+    and masks those that are not there yet."""
+
+    places: torch.Tensor
+
+    def __init__(self, teacher: Teacher):
+        super().__init__(teacher.llm, temperature=teacher.drawing.temperature)
+        self.drawing = teacher.drawing
+        self.register_buffer("places", torch.arange(self.num_tokens, device=self.head.device))
+
+    def caches(self, batch: int) -> Caches:
+        """Zeros: what is masked is still multiplied."""
+        return [torch.zeros_like(each) for each in super().caches(batch)]
+
+    def turn(self, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+        return self.cos[t], self.sin[t]
+
+    def attend(  # type: ignore[override]
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, t: torch.Tensor, cache: torch.Tensor
+    ) -> torch.Tensor:
+        cache.index_copy_(3, t, torch.stack([k, v])[:, :, :, None])
+        seen = self.places <= t
+        return scaled_dot_product_attention(
+            q[:, :, None], cache[0], cache[1], attn_mask=seen[None, None, None]
+        ).flatten(1)
+
+    def drawn(
+        self, x: torch.Tensor, t: torch.Tensor, z: torch.Tensor, caches: Caches
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """x [rows, width] and noise z [B] at position t -> x of the next position, tokens int64 [B]."""
+        logits = self(x, t, caches)
+        if self.drawing.guidance != 1.0:
+            logits = guided(logits, self.drawing.guidance)
+        tokens = draw(logits, z, top_k=self.drawing.top_k)
+        x = self.embed(tokens)
+        return (torch.cat([x, x]) if self.drawing.guidance != 1.0 else x), tokens
+
+
+class CompiledTeacher(Generator):
+    """Decodes `batch` images at a time: fewer are padded, more are split. Compiled at the first call."""
+
+    def __init__(self, teacher: Teacher, *, batch: int):
+        super().__init__()
+        self.z_dim, self.num_classes, self.prompt_dim = teacher.z_dim, teacher.num_classes, teacher.prompt_dim
+        self.teacher, self.batch = teacher, batch
+        self.steps = StaticStepper(teacher).eval()
+        self.positions = [torch.tensor([t], device=self.steps.head.device) for t in range(teacher.z_dim)]
+        self.caches: Caches | None = None
+
+        def step(
+            x: torch.Tensor, t: torch.Tensor, z: torch.Tensor, caches: Caches
+        ) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.steps.drawn(x, t, z, caches)
+
+        # Compilations are kept by code object, which instances share: a copy gives each its own.
+        own = FunctionType(step.__code__.replace(), step.__globals__, closure=step.__closure__)
+        # A wrapper in C++ costs a third of the one in Python, which at batch 1 is most of the time.
+        self.step = torch.compile(own, dynamic=False, fullgraph=True, options={"cpp_wrapper": True})
+
+    @torch.no_grad()
+    def tokens(self, z: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
+        """int64 [B, num_tokens], as Teacher.tokens."""
+        parts = []
+        for start in range(0, len(z), self.batch):
+            rows = slice(start, start + self.batch)
+            parts.append(self.decoded(z[rows], None if condition is None else condition[rows]))
+        return torch.cat(parts)
+
+    def decoded(self, z: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
+        missing = self.batch - len(z)
+        told = (
+            None if condition is None else torch.cat([condition, condition[:1].expand(missing, *condition.shape[1:])])
+        )
+        noise = torch.cat([z, z.new_zeros(missing, self.z_dim)]).T.contiguous()
+        x = self.teacher.starts(told, batch=self.batch)
+        if self.caches is None:
+            self.caches = self.steps.caches(len(x))
+        drawn = []
+        for t, position in enumerate(self.positions):
+            x, tokens = self.step(x, position, noise[t], self.caches)
+            drawn.append(tokens)
+        return torch.stack(drawn, dim=1)[: len(z)]
+
+    @torch.no_grad()
+    def forward(self, z: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
+        return self.teacher.tokenizer.decode(self.tokens(z, condition))
+
+
+def compiled_teacher(teacher: Teacher, *, batch: int, compute: Compute) -> CompiledTeacher:
+    """The teacher through torch.compile, for batches of `batch`. Raises GanlineError where that finds no compiler."""
+    if not compute.can_compile():
+        raise GanlineError(
+            "torch.compile finds no compiler",
+            expected="g++ or clang++ for a CPU, triton for a GPU",
+            remedy="install one (apt-get install g++), or do without the compiled form",
+        )
+    return CompiledTeacher(teacher, batch=batch)

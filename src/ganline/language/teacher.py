@@ -1,0 +1,73 @@
+"""The language model and its tokenizer as one generator: noise and condition -> tokens -> image."""
+
+from __future__ import annotations
+
+import torch
+
+from ganline.errors import BundleError
+from ganline.language.drawing import DrawingConfig, draw, guided
+from ganline.language.llama import Llama
+from ganline.language.stepping import Stepper
+from ganline.language.tokenizers import Tokenizer
+from ganline.models.spec import Generator
+
+Version = tuple[tuple[int, int], ...]
+
+
+class Teacher(Generator):
+    """z [B, num_tokens] standard normal and a condition -> image [B, C, H, W] in [-1, 1].
+
+    The condition is labels int64 [B], prompts' embeddings float [B, prompt_dim], or None. Image i is a function of z[i]
+    and condition[i]. Products in float32 beat bfloat16 here even on processors that have it: rows are few, and turning
+    them costs more than the product (B = 1: 36 ms against 65, B = 64: equal).
+    """
+
+    def __init__(self, llm: Llama, tokenizer: Tokenizer, drawing: DrawingConfig | None = None):
+        super().__init__()
+        found, expected = (tokenizer.num_tokens, tokenizer.vocab), (llm.num_tokens, llm.vocab)
+        if found != expected:
+            raise BundleError(
+                f"the tokenizer makes {found[0]} tokens of {found[1]}",
+                expected=f"{expected[0]} of {expected[1]}, which the language model was trained on",
+                remedy="run `dvc repro llm`",
+            )
+        self.llm, self.tokenizer, self.drawing = llm, tokenizer, drawing or DrawingConfig()
+        self.z_dim, self.num_classes, self.prompt_dim = llm.num_tokens, llm.num_classes, llm.prompt_dim
+        self.laid_out: tuple[Version, Stepper] | None = None
+
+    def forward(self, z: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
+        return self.tokenizer.decode(self.tokens(z, condition))
+
+    @torch.inference_mode()
+    def tokens(self, z: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
+        """int64 [B, num_tokens]."""
+        stepper, drawing = self.stepper(), self.drawing
+        x = self.starts(condition, batch=len(z))
+        caches = stepper.caches(len(x))
+        tokens = torch.empty(z.shape, dtype=torch.int64, device=z.device)
+        for t in range(self.z_dim):
+            logits = stepper(x, t, caches)
+            if drawing.guidance != 1.0:
+                logits = guided(logits, drawing.guidance)
+            tokens[:, t] = draw(logits, z[:, t], top_k=drawing.top_k)  # the temperature is in the logits
+            x = stepper.embed(tokens[:, t])
+            if drawing.guidance != 1.0:
+                x = torch.cat([x, x])
+        return tokens
+
+    def starts(self, condition: torch.Tensor | None, *, batch: int) -> torch.Tensor:
+        """Vectors of position 0, [B, width]; with guidance those of "nothing" follow, [2B, width]."""
+        told = self.llm.condition(condition, batch=batch)
+        if self.drawing.guidance == 1.0:
+            return told
+        return torch.cat([told, self.llm.condition(None, batch=batch)])
+
+    @torch.no_grad()
+    def stepper(self) -> Stepper:
+        """The weights as decoding wants them, laid out again only after they changed."""
+        version: Version = tuple((each.data_ptr(), each._version) for each in self.llm.parameters())
+        if self.laid_out is None or self.laid_out[0] != version:
+            # Outside inference mode, so that torch.compile may take its tensors.
+            with torch.inference_mode(False):
+                self.laid_out = version, Stepper(self.llm, temperature=self.drawing.temperature).eval()
+        return self.laid_out[1]
