@@ -219,6 +219,13 @@ def study_speedup(root: Path) -> str:
     return study(root)
 
 
+def told_study(root: Path) -> str:
+    """What the last study found, and where its pages are."""
+    from ganline.speeding import told
+
+    return told(root)
+
+
 @dataclass(frozen=True)
 class Standing:
     """A registered bundle as a second `make run` finds it; `told` is what was last said of it."""

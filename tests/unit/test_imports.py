@@ -31,7 +31,7 @@ LAYERS = [
     {"stages", "workspace"},
     {"scoring"},
     {"comparing"},
-    {"weighing"},
+    {"weighing", "speeding"},
     {"promoting"},
     {"effects"},
     {"line"},

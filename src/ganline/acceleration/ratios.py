@@ -68,8 +68,11 @@ def verdict(variants: Sequence[Variant], key: str = FD) -> dict[str, Any]:
 
 
 def is_no_worse(student: Variant, teacher: Variant, key: str = FD) -> bool:
-    """Whether the paired interval of student - teacher does not lie above zero: the student is not surely worse."""
-    return paired_difference(key, teacher.quality[key], student.quality[key]).low <= 0.0
+    """Whether the paired interval of student - teacher ends at or below zero: the student is surely no worse.
+
+    Strict on purpose: a noisy figure is no equal quality.
+    """
+    return paired_difference(key, teacher.quality[key], student.quality[key]).high <= 0.0
 
 
 def against(student: Variant, best: Variant, teachers: Sequence[Variant], key: str) -> dict[str, Any]:

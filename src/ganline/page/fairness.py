@@ -154,8 +154,8 @@ def training(study: Study) -> Unfairness:
         if ours is not None and known and len(known) == len(ways):
             enough = ours >= sum(known)
             done = (
-                f"The language model was trained for {ours:,.0f} {unit}, the {len(known)} ways together, one training "
-                f"of each, for {sum(known):,.0f}{'' if enough else ': less than these'}."
+                f"The language model was trained for {ours:,.0f} {unit}, the {len(known)} ways together "
+                f"for {sum(known):,.0f}{'' if enough else ': less than these'}."
             )
             return Unfairness("An untrained teacher", unfair, done, "held" if enough else "broken")
     done = "The lengths of the trainings are not recorded on both sides."

@@ -31,7 +31,7 @@ from ganline.stages.places import (
     NEIGHBOURS,
     PREPARE,
     QUALITY,
-    QUALITY_PICTURE,
+    QUALITY_PICTURES,
     REFERENCE,
     REPORT,
     SAMPLES,
@@ -196,7 +196,7 @@ STAGES: Mapping[str, Stage] = {
         quality,
         ("quality", "teacher", "students", "reference"),
         (PREPARE, EXTRACTOR, JUDGE, REFERENCE, CAPTIONS, TOKENIZER, LLM, STUDENTS, ACCELERATED),
-        (QUALITY, QUALITY_PICTURE),
+        (QUALITY, QUALITY_PICTURES),
         (
             *("acceleration", "data/loader.py", "draws.py", "evaluation", "language", "models", "registry/bundle.py"),
             *(ACCELERATING, SPEAKING, MEASURING),

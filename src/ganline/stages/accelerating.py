@@ -15,7 +15,7 @@ from ganline.stages.places import (
     CAPTIONS,
     PREPARE,
     QUALITY,
-    QUALITY_PICTURE,
+    QUALITY_PICTURES,
     REFERENCE,
     STUDENTS,
 )
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 TEACHER = "teacher"
 CALIBRATION_SEED = 5001
-LIKELIHOOD_N, BETWEEN_SEEDS, SHOWN = 2000, 2, 64
+LIKELIHOOD_N, BETWEEN_SEEDS, SHOWN = 2000, 2, 32
 
 
 def accelerate(config: Config, root: Path) -> None:
@@ -128,7 +128,10 @@ def quality(config: Config, root: Path) -> None:
         "parity": read_json(root / ACCELERATED / "parity.json"),
     }
     write_json(root / QUALITY, told)
-    write_bytes(root / QUALITY_PICTURE, study.picture(forms))
+    pictures = fresh_folder(root / QUALITY_PICTURES)
+    for name, G in forms.items():
+        if name.endswith("/eager"):
+            write_bytes(pictures / f"{name.partition('/')[0]}.png", study.picture(G))
 
 
 class Measuring:
@@ -306,18 +309,15 @@ class Measuring:
                 )
         return told
 
-    def picture(self, forms: Mapping[str, Generator]) -> bytes:
-        """Rows of samples: one model each, the same classes in all columns."""
+    def picture(self, G: Generator) -> bytes:
+        """Two rows of samples, the same classes for every model."""
         import torch
 
         from ganline.images import grid, png_bytes
         from ganline.models.sampling import sample
 
-        rows = []
-        for name, G in forms.items():
-            if name.endswith("/eager"):
-                made = sample(G, n=SHOWN, seed=9001, num_classes=G.num_classes, compute=self.compute)
-                images, labels = zip(*made, strict=True)
-                order = torch.arange(SHOWN) if labels[0] is None else torch.cat(labels).argsort(stable=True)
-                rows.append(torch.cat(images)[order][:: SHOWN // 16])
-        return png_bytes(grid(torch.cat(rows).cpu().numpy(), columns=16))
+        images, labels = zip(
+            *sample(G, n=SHOWN, seed=9001, num_classes=G.num_classes, compute=self.compute), strict=True
+        )
+        order = torch.arange(SHOWN) if labels[0] is None else torch.cat(labels).argsort(stable=True)
+        return png_bytes(grid(torch.cat(images)[order].cpu().numpy(), columns=SHOWN // 2))

@@ -188,6 +188,12 @@ def llm_together(config: Config, root: Path) -> None:
     )
 
 
+def llm_recipe(config: Config, root: Path) -> str:
+    return recipe_of(
+        config.llm, [root / PREPARE, root / TOKENIZER, root / CAPTIONS], (*TRAINING_ROOMS, *LANGUAGE_ROOMS)
+    )
+
+
 def likelihoods(model: Any, tokens: dict[str, Any], prepared: Prepared, compute: Compute) -> dict[str, Any]:
     """How likely the test split's tokens are, beside trivial models of them. A dimension is a value of a pixel."""
     import math
@@ -292,7 +298,7 @@ def students(config: Config, root: Path) -> None:
             with trained(
                 section,
                 root,
-                recipe=recipe_of(section, inputs_of(way, root), (*TRAINING_ROOMS, *WORDS)),
+                recipe=student_recipe(section, way, root),
                 spec=spec,
                 split=reals_of(way, prepared, made),
                 watched=prepared.split("val"),
@@ -305,6 +311,10 @@ def students(config: Config, root: Path) -> None:
     for other in (root / STUDENTS).iterdir():
         if other.name not in finished:
             shutil.rmtree(other)
+
+
+def student_recipe(section: TrainConfig, way: WayConfig, root: Path) -> str:
+    return recipe_of(section, inputs_of(way, root), (*TRAINING_ROOMS, *WORDS))
 
 
 def inputs_of(way: WayConfig, root: Path) -> list[Path]:
