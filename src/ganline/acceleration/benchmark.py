@@ -8,6 +8,7 @@ to another moment or machine.
 from __future__ import annotations
 
 import logging
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,6 +96,7 @@ def measure_times(
     Each of the two takes `rounds` rounds, or as many as fit into half of `seconds`; openings come on top. The second
     mapping says why a form could not be had.
     """
+    warn_if_busy(threads)
     single, cold_ms, failed = open_all(forms, draw=draw, compute=compute)
     turns = partial(take_turns, rounds=rounds, seconds=seconds / 2, compute=compute, settle=1)
     passes = partial(passes_of, draw=draw)
@@ -142,6 +144,20 @@ def open_all(
             opened[name], cold_ms[name] = G, 1000 * (time.perf_counter() - started)
         log.info("times: %s opened in %.0f ms", name, cold_ms[name])
     return opened, cold_ms, failed
+
+
+def warn_if_busy(threads: int) -> None:
+    """Say so where others want the cores too: several threads of one pass then wait for each other, and the forms that
+    use OpenMP's (torch's) suffer more than ONNX Runtime's."""
+    others, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if others + threads > cores + 0.5:
+        log.warning(
+            "times: %.1f other processes want the %d cores while %d threads are timed; figures at several threads "
+            "are then no good: run it again on a quiet machine",
+            others,
+            cores,
+            threads,
+        )
 
 
 def passes_of(G: Generator, *, batch: int, draw: Draw) -> Pass:

@@ -49,11 +49,12 @@ def export_generator(G: Generator, path: Path, *, num_classes: int = 0, prompt_d
     assert not (num_classes and prompt_dim), "a generator is told a class or a prompt"
     looks_up = bool(num_classes) and any(isinstance(layer, nn.Embedding) for layer in G.modules())
     batch = torch.export.Dim("batch")
-    example = {"z": torch.zeros(EXAMPLES, G.z_dim)}
-    if told := num_classes or prompt_dim:
-        example[CONDITION] = torch.eye(EXAMPLES, told)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter's own deprecations, and of the axes' common name
+    # The exporter's own deprecations and the axes' common name are no one's concern; it knows no inference mode.
+    with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
+        warnings.simplefilter("ignore")
+        example = {"z": torch.zeros(EXAMPLES, G.z_dim)}
+        if told := num_classes or prompt_dim:
+            example[CONDITION] = torch.eye(EXAMPLES, told)
         program = torch.onnx.export(
             ToldFloats(G, looks_up=looks_up).eval(),
             kwargs=example,

@@ -27,12 +27,19 @@ def fold(generator: G) -> G:
     """A copy in evaluation mode whose BatchNorms are folded where the layer before them is known.
 
     Known are those in a row (`nn.Sequential`: Linear or convolution, BatchNorm) and, in the pixelshuffle family, the
-    stem's and those behind a pixel shuffle. Other families keep theirs: the copy computes the same all the same.
+    stem's and those behind a pixel shuffle. Other families keep theirs, and so does what is folded already: the copy
+    computes the same all the same.
     """
-    folded = deepcopy(generator).eval().requires_grad_(False)
+    with torch.inference_mode(False):  # what is made within it can never be exported
+        return folded_copy(generator)
+
+
+def folded_copy(generator: G) -> G:
+    words = {id(generator.tell): generator.tell}  # shared: they may hold every prompt's embedding
+    folded = deepcopy(generator, words).eval().requires_grad_(False)
     for row in [module for module in folded.modules() if isinstance(module, nn.Sequential)]:
         fold_row(row)
-    if isinstance(folded, PixelShuffleGenerator):
+    if isinstance(folded, PixelShuffleGenerator) and isinstance(folded.norms[0], NORM):
         fold_pixelshuffle(folded)
     return folded
 

@@ -19,6 +19,7 @@ import torch
 
 from ganline.acceleration.export import CONDITION, read_model, strip, write_model
 from ganline.errors import BundleError
+from ganline.models.layers import one_hot
 from ganline.models.sampling import CHUNK
 
 MULTIPLYING = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -27,15 +28,17 @@ MULTIPLYING = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 def quantize_generator(source: Path, out: Path, *, z: torch.Tensor, condition: torch.Tensor | None = None) -> None:
     """Write the int8 form of an exported generator.
 
-    Ranges of activations are those seen on z [n, z_dim] and condition float [n, K] (one-hot labels, or prompts'
-    embeddings): a few hundred of what it is for. Raises BundleError if `source` is no exported generator.
+    Ranges of activations are those seen on z [n, z_dim] and condition (labels int64 [n], or float [n, K]: one-hot, or
+    prompts' embeddings): a few hundred of what it is for. Raises BundleError if `source` has other inputs.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     model = read_model(source)
-    seen = {"z": z} | ({} if condition is None else {CONDITION: condition})
     expected = {each.name: each.type.tensor_type.shape.dim[1].dim_value for each in model.graph.input}
+    seen = {"z": z}
+    if condition is not None:
+        seen[CONDITION] = one_hot(condition, expected.get(CONDITION, 0), z) if condition.ndim == 1 else condition
     if (found := {name: tensor.shape[1] for name, tensor in seen.items()}) != expected:
         raise BundleError(
             f"{source} cannot be calibrated with inputs of widths {found}",
@@ -48,7 +51,7 @@ def quantize_generator(source: Path, out: Path, *, z: torch.Tensor, condition: t
         quantize_static(
             ready,
             done,
-            Feed({name: tensor.float().numpy() for name, tensor in seen.items()}),
+            Feed({name: tensor.cpu().float().numpy() for name, tensor in seen.items()}),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=True,

@@ -15,7 +15,7 @@ from ganline.errors import GateError
 from ganline.evaluation.uncertainty import Difference, paired_difference
 
 FD = "fd"
-NONE_EQUAL = "No student form is as near to real images as the teacher: there is no ratio at equal quality."
+NONE_EQUAL = "No student form is surely as near to real images as the teacher: there is no ratio at equal quality."
 
 
 def distance(variant: Variant, key: str = FD) -> float:
@@ -41,7 +41,8 @@ def pareto(variants: Sequence[Variant], key: str = FD) -> list[Variant]:
 def verdict(variants: Sequence[Variant], key: str = FD) -> dict[str, Any]:
     """What the page and MLflow say: the front, the ratios at equal quality, those at best quality.
 
-    `equal` is None where no student form is as good as the teacher. Raises GateError without a teacher or a student.
+    `equal` is None where no student form is surely as good as the teacher. Raises GateError without a teacher or a
+    student.
     """
     teachers, students = (
         [variant for variant in variants if variant.kind == kind and key in variant.quality]

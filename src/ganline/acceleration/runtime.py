@@ -22,8 +22,6 @@ from ganline.models.spec import Generator
 class OnnxGenerator(Generator):
     """A session of ONNX Runtime on the CPU. Labels become one-hot; floats (a mixture, a prompt) pass as they are."""
 
-    prompt_dim: int
-
     def __init__(self, session: Any, *, z_dim: int, num_classes: int, prompt_dim: int):
         super().__init__()
         self.session, self.z_dim, self.num_classes, self.prompt_dim = session, z_dim, num_classes, prompt_dim
@@ -45,7 +43,8 @@ class CompiledGenerator(Generator):
 
     def __init__(self, network: Generator):
         super().__init__()
-        self.z_dim, self.num_classes = network.z_dim, network.num_classes
+        self.z_dim, self.num_classes, self.prompt_dim = network.z_dim, network.num_classes, network.prompt_dim
+        self.tell = network.tell
 
         def run(z: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
             return network(z, condition)

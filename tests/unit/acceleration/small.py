@@ -12,13 +12,15 @@ from ganline.seeds import generator
 from tests.unit.variants import FAMILIES, LABELS, conditioning, image_spec
 
 
-def small(family: str = "pixelshuffle", *, conditional: bool = True, resolution: int = 16, channels: int = 1) -> Any:
+def small(
+    family: str = "pixelshuffle", *, conditional: bool = True, resolution: int = 16, channels: int = 1, **config_of: Any
+) -> Any:
     """A G of a family with drawn weights, and statistics and gains that are not those of the start; in evaluation."""
     from pydantic import TypeAdapter
 
     from ganline.models import ModelConfig
 
-    config = TypeAdapter(ModelConfig).validate_python(FAMILIES[family] | {"class_conditional": conditional})
+    config = TypeAdapter(ModelConfig).validate_python(FAMILIES[family] | {"class_conditional": conditional} | config_of)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         G: Generator = config.build_generator(image_spec(resolution, channels), conditioning(conditional))

@@ -12,7 +12,6 @@ from ganline.acceleration.export import export_generator, messages, read_model, 
 from ganline.acceleration.fold import fold
 from ganline.acceleration.runtime import open_generator
 from ganline.errors import BundleError
-from ganline.models.spec import Generator
 from tests.unit.acceleration.small import drawn, small
 
 
@@ -53,25 +52,21 @@ def test_networks_that_look_labels_up_and_unconditional_ones_export_too(tmp_path
         assert (open_generator(tmp_path / "g.onnx")(z, label) - G(z, label)).abs().max() <= 1e-4
 
 
-class Told(Generator):
-    """A generator of prompts: the first pixels are the embedding's."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.z_dim, self.num_classes, self.layer = 4, 0, torch.nn.Linear(4 + 6, 64)
-
-    def forward(self, z: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
-        assert condition is not None
-        return torch.tanh(self.layer(torch.cat([z, condition], 1))).unflatten(1, (1, 8, 8))
-
-
 def test_generators_of_prompts_are_told_embeddings(tmp_path: Path) -> None:
-    G = Told()
-    export_generator(G, tmp_path / "g.onnx", prompt_dim=6)
+    G = small(conditional=False, prompt_dim=6)
+    export_generator(fold(G), tmp_path / "g.onnx", prompt_dim=6)
     opened = open_generator(tmp_path / "g.onnx")
     assert (opened.num_classes, opened.prompt_dim) == (0, 6)
-    z, prompt = torch.randn(3, 4), torch.randn(3, 6)
-    assert (opened(z, prompt) - G(z, prompt)).abs().max() <= 1e-6
+    z, prompt = drawn(G, 3, conditional=False)[0], torch.nn.functional.normalize(torch.eye(3, 6) + 0.1)
+    image = opened(z, prompt)
+    assert (image - G(z, prompt)).abs().max() <= 1e-5
+    assert (image - opened(z, prompt.flip(0))).abs().max() > 0.01
+
+
+def test_what_is_built_and_folded_in_inference_mode_exports_too(exported: Path, tmp_path: Path) -> None:
+    with torch.inference_mode():
+        export_generator(fold(small()), tmp_path / "g.onnx", num_classes=3)
+    assert (tmp_path / "g.onnx").read_bytes() == exported.read_bytes()
 
 
 def test_equal_weights_give_equal_bytes_that_tell_nothing_of_the_machine(exported: Path, tmp_path: Path) -> None:

@@ -51,6 +51,22 @@ def test_folding_leaves_the_network_as_it_was_and_a_training_one_is_folded_as_if
     assert (folded(z, label) - G.eval()(z, label)).abs().max() <= 1e-5
 
 
+def test_what_is_folded_stays_as_it_is_when_folded_again() -> None:
+    once = fold(small())
+    z, label = drawn(once, 4)
+    assert torch.equal(fold(once)(z, label), once(z, label))
+
+
+def test_words_for_prompts_are_shared_not_copied() -> None:
+    class Words:
+        def tell(self, labels: torch.Tensor, draws: torch.Generator) -> torch.Tensor:
+            return labels
+
+    G, words = small(conditional=False, prompt_dim=6), Words()
+    G.tell = words.tell
+    assert fold(G).tell.__self__ is words
+
+
 def test_a_folded_layer_in_float64_is_the_norm_of_the_layer() -> None:
     for layer in (nn.Linear(3, 4), nn.Conv2d(3, 4, 3, bias=False), nn.ConvTranspose2d(3, 4, 4, stride=2)):
         norm = (nn.BatchNorm1d if isinstance(layer, nn.Linear) else nn.BatchNorm2d)(4).double().eval()

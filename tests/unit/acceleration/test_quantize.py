@@ -67,6 +67,13 @@ def test_it_is_the_same_every_time_and_tells_nothing_of_the_machine(
     assert {each.domain for each in read_model(quantised).opset_import} <= {"", "com.microsoft"}
 
 
+def test_labels_calibrate_as_their_one_hots_do(exported: Path, quantised: Path, tmp_path: Path) -> None:
+    z, label = drawn(small(), 256, seed=1)
+    with torch.inference_mode():
+        quantize_generator(exported, tmp_path / "labels.onnx", z=z, condition=label)
+    assert (tmp_path / "labels.onnx").read_bytes() == quantised.read_bytes()
+
+
 def test_calibration_must_have_the_files_inputs(exported: Path, tmp_path: Path) -> None:
     for wrong in ({"condition": None}, {"z": torch.zeros(4, 5)}):
         with pytest.raises(BundleError, match="calibrated"):
