@@ -65,7 +65,9 @@ def rows(kind: type[BaseModel], prefix: str, here: Any) -> Iterator[Row]:
             default = "required" if field.is_required() else in_yaml(field.get_default(call_default_factory=True))
             meaning = told.get(name) or field.description or (first_paragraph(kind) if is_tag(field) else "")
             yield key, in_words(field.annotation, field.metadata), default, in_yaml(value) if present else "", meaning
-        elif prefix and inner == [TrainConfig]:  # every family again would bury what is new
+        elif (
+            prefix and inner[1:] == [] and issubclass(inner[0], TrainConfig)
+        ):  # every family again would bury what is new
             yield key, "section", "required", "", told.get(name) or ""
         elif len(inner) == 1:
             default = "null" if field.default is None else ""

@@ -17,7 +17,7 @@ from ganline.errors import GateError
 from ganline.files import atomic_folder, read_json, sha256_file, write_json
 from ganline.home import home
 from ganline.stages.accelerating import TEACHER, first_students, inputs_of
-from ganline.stages.language import llm_recipe, load_teacher, student_recipe
+from ganline.stages.language import llm_recipe, load_teacher, student_recipe, student_section
 from ganline.stages.places import ACCELERATED, BANK, CAPTIONS, LLM, QUALITY, QUALITY_PICTURES, SPEEDUP, TOKENIZER
 from ganline.training.tracker import SYSTEM, read_lines
 
@@ -131,7 +131,7 @@ def measured(config: Config, root: Path, compute: Compute) -> Study:
 
 
 def forms(config: Config, root: Path, compute: Compute, *, prompts: bool) -> dict[str, Open]:
-    """ "MODEL FORM" -> how it is opened from its files: the teacher, and the first students of class or of prompt ways."""
+    """`MODEL FORM` -> how it is opened from its files: the teacher, and first students of class or of prompt ways."""
     from ganline.acceleration.decoding_onnx import open_teacher
     from ganline.acceleration.runtime import compiled_generator, eager_generator, open_generator
 
@@ -238,7 +238,7 @@ def ablation(config: Config, root: Path, found: Mapping[str, Any]) -> dict[str, 
     """The ways, each with the seconds that all its trainings took here, where that is known."""
     told_ways = {}
     for name, record in found.items():
-        trainings = [config.students.training(name, seed) for seed in record["seeds"]]
+        trainings = [student_section(config, root, name, seed) for seed in record["seeds"]]
         way = config.students.ways[name]
         seconds = [train_seconds(root, student_recipe(section, way, root)) for section in trainings]
         known = [each for each in seconds if each is not None]

@@ -111,7 +111,7 @@ class StudentsConfig(BaseModel):
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     """Training seeds of every way; its first one goes through the whole study."""
     train: TrainConfig
-    """What all ways have in common: as the section `train`."""
+    """What all ways have in common: as the section `train`. `model.z_dim` becomes the number of the teacher's tokens."""
     ways: dict[str, WayConfig]
     """Name -> way."""
 
@@ -137,11 +137,11 @@ class StudentsConfig(BaseModel):
     def seeds_of(self, way: str) -> tuple[int, ...]:
         return self.ways[way].seeds or self.seeds
 
-    def training(self, name: str, seed: int, *, prompt_dim: int = 1) -> TrainConfig:
-        """The `train` section of one student."""
+    def training(self, name: str, seed: int, *, z_dim: int = 1, prompt_dim: int = 1) -> TrainConfig:
+        """The `train` section of one student: its z is as long as its teacher's noise, one number a token."""
         way, section = self.ways[name], self.train.model_dump()
         section["seed"] = seed
-        section["model"] |= way.model | ({"prompt_dim": prompt_dim} if way.prompts else {})
+        section["model"] |= way.model | {"z_dim": z_dim} | ({"prompt_dim": prompt_dim} if way.prompts else {})
         section["objective"]["pair_weight"] = way.pair_weight
         return TrainConfig.model_validate(section)
 

@@ -120,7 +120,8 @@ def learn(config: LlmConfig, texts: Texts, shape: dict[str, int], *, run: Run, c
         tracker.history({name: value for name, value in line.items() if math.isfinite(value)})
         memory = device_memory_mb(compute)
         tracker.system(step=state.step, nimg=state.nimg, images_per_second=rate, device_memory_mb=memory)
-        if last or time.monotonic() - saved_at >= max(config.checkpoint_seconds, save_seconds / SAVE_SHARE):
+        wait = max(config.checkpoint_seconds, save_seconds / SAVE_SHARE if config.checkpoint_seconds else 0.0)
+        if last or time.monotonic() - saved_at >= wait:
             started = time.monotonic()
             save_checkpoint(run.checkpoints, state, recipe=run.recipe, machine=run.machine)
             saved_at = time.monotonic()

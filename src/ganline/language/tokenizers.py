@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file, save
 from torch import nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
@@ -47,20 +47,19 @@ class KMeansConfig(BaseModel):
     """Decides which patches, and where the means start."""
 
 
+class VQTrainConfig(TrainConfig):
+    """As the section `train`; the model is a tokenizer."""
+
+    model: VQConfig = VQConfig()  # type: ignore[assignment]
+
+
 class VQTokenizerConfig(BaseModel):
     """A learned tokenizer (models/vq.py), trained by the one loop against a discriminator."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: Literal["vq"] = "vq"
-    train: TrainConfig
+    train: VQTrainConfig
     """As the section `train`, its model `vq`."""
-
-    @field_validator("train")
-    @classmethod
-    def the_model_is_a_tokenizer(cls, train: TrainConfig) -> TrainConfig:
-        if train.model.name != "vq":
-            raise ValueError(f"model.name is {train.model.name}; a learned tokenizer is vq")
-        return train
 
 
 class PixelsConfig(BaseModel):

@@ -14,7 +14,6 @@ from ganline.models.r3gan import R3GANConfig
 from ganline.models.sngan import SNGANConfig
 from ganline.models.spec import Conditioning, Discriminator, Generator, ImageSpec
 from ganline.models.stylegan2 import StyleGAN2Config
-from ganline.models.vq import VQConfig
 from ganline.models.wgan import WGANConfig
 
 ModelConfig = Annotated[
@@ -25,8 +24,7 @@ ModelConfig = Annotated[
     | SNGANConfig
     | ProgressiveConfig
     | StyleGAN2Config
-    | R3GANConfig
-    | VQConfig,
+    | R3GANConfig,
     Field(discriminator="name"),
 ]
 

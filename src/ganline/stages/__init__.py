@@ -181,7 +181,7 @@ STAGES: Mapping[str, Stage] = {
     "students": Stage(
         students,
         ("students",),
-        (PREPARE, EXTRACTOR, CAPTIONS, BANK),
+        (PREPARE, EXTRACTOR, CAPTIONS, TOKENIZER, BANK),
         (STUDENTS,),
         (*TRAINING_ROOMS_AND_BUNDLE, "integrations/curves.py", "integrations/evolution.py", "language", SPEAKING),
     ),

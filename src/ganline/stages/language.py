@@ -58,6 +58,7 @@ def tokenizer(config: Config, root: Path) -> None:
 def fitted_tokenizer(config: Config, root: Path, prepared: Prepared, image: Any) -> Tokenizer:
     """The configured tokenizer with its weights, its codes in order."""
     from ganline.language.tokenizers import KMeansConfig, VQTokenizerConfig, build_tokenizer, fit_means, order_codes
+    from ganline.models import Conditioning
 
     section, train = config.tokenizer, prepared.split("train")
     made: Any = build_tokenizer(section, image)
@@ -65,8 +66,8 @@ def fitted_tokenizer(config: Config, root: Path, prepared: Prepared, image: Any)
         fit_means(made, section, train)
     elif isinstance(section, VQTokenizerConfig):
         recipe = recipe_of(section.train, [root / PREPARE], (*TRAINING_ROOMS, *LANGUAGE_ROOMS))
-        spec = spec_of(section.train, prepared)
-        with trained(section.train, root, recipe=recipe, spec=spec, split=train) as (state, _):
+        options: Any = {"image": image, "conditioning": Conditioning(), "split": train}
+        with trained(section.train, root, recipe=recipe, **options) as (state, _):
             made.net.load_state_dict(state.G_ema.state_dict())
     made = made.eval().requires_grad_(False)
     order_codes(made)
@@ -292,14 +293,15 @@ def students(config: Config, root: Path) -> None:
                 lambda rows, draws: captions.draw(rows, split="train", generator=draws), captions.prompts.tell
             )
         for seed in config.students.seeds_of(name):
-            section = config.students.training(name, seed, prompt_dim=captions.dim)
+            section = student_section(config, root, name, seed)
             spec = spec_of(section, prepared)
             log.info("students: %s, seed %d", name, seed)
             with trained(
                 section,
                 root,
                 recipe=student_recipe(section, way, root),
-                spec=spec,
+                image=spec.image,
+                conditioning=spec.conditioning,
                 split=reals_of(way, prepared, made),
                 watched=prepared.split("val"),
                 pairs=pairs_of(way, section, made, root),
@@ -311,6 +313,14 @@ def students(config: Config, root: Path) -> None:
     for other in (root / STUDENTS).iterdir():
         if other.name not in finished:
             shutil.rmtree(other)
+
+
+def student_section(config: Config, root: Path, name: str, seed: int) -> TrainConfig:
+    """The `train` section of one student, sizes that follow from tokenizer and captions filled in."""
+    from ganline.language.captions import Captions
+
+    tokens = read_json(root / TOKENIZER / "tokenizer.json")["num_tokens"]
+    return config.students.training(name, seed, z_dim=tokens, prompt_dim=Captions(root / CAPTIONS).dim)
 
 
 def student_recipe(section: TrainConfig, way: WayConfig, root: Path) -> str:
@@ -340,22 +350,14 @@ def reals_of(way: WayConfig, prepared: Prepared, made: Split) -> Split:
 
 
 def pairs_of(way: WayConfig, section: TrainConfig, made: Split, root: Path) -> Pairs | None:
-    """The teacher's noise and images, for ways that regress to them. Raises ConfigError if the noise does not fit."""
+    """The teacher's noise and images, for ways that regress to them."""
     import numpy as np
 
     from ganline.data.loader import Batches, Pairs
     from ganline.devices import pick
-    from ganline.errors import ConfigError
 
     if not uses_pairs(way):
         return None
-    z = np.load(root / BANK / "bank_z.npy")
-    z_dim = getattr(section.model, "z_dim", 0)
-    if z.shape[1] != z_dim:
-        raise ConfigError(
-            f"students.train.model.z_dim is {z_dim}, but the teacher's noise has {z.shape[1]} numbers, one a token",
-            expected="equal lengths: a student regresses to the teacher's images of its own noise",
-            remedy=f"set z_dim: {z.shape[1]}",
-        )
     device = pick(section.precision).device
-    return Pairs(Batches(made, batch=section.batch, seed=section.seed + 1, mirror=False, device=device), z)
+    batches = Batches(made, batch=section.batch, seed=section.seed + 1, mirror=False, device=device)
+    return Pairs(batches, np.load(root / BANK / "bank_z.npy"))

@@ -20,6 +20,7 @@ from ganline.stages.places import CURVES, EVOLUTION, EXTRACTOR, PREPARE, TRAIN
 
 if TYPE_CHECKING:
     from ganline.data.loader import Prepared, Split
+    from ganline.models import Conditioning, ImageSpec
     from ganline.registry.bundle import ModelSpec
     from ganline.training.config import TrainConfig
     from ganline.training.state import State
@@ -51,7 +52,8 @@ def train_together(config: Config, root: Path) -> None:
         config.train,
         root,
         recipe=train_recipe(config, root / PREPARE, root / EXTRACTOR),
-        spec=spec,
+        image=spec.image,
+        conditioning=spec.conditioning,
         split=prepared.split("train"),
         watched=prepared.split("val"),
         initial=initial_networks(config, root),
@@ -78,7 +80,8 @@ def trained(
     root: Path,
     *,
     recipe: str,
-    spec: ModelSpec,
+    image: ImageSpec,
+    conditioning: Conditioning,
     split: Split,
     watched: Split | None = None,
     **options: Any,
@@ -108,7 +111,7 @@ def trained(
                 watched,
                 seed=section.seed,
                 n=section.watch.n,
-                num_classes=spec.conditioning.num_classes,
+                num_classes=conditioning.num_classes,
                 compute=compute,
             )
             if probe is None:
@@ -116,8 +119,8 @@ def trained(
         state = run_training(
             section,
             split,
-            image=spec.image,
-            conditioning=spec.conditioning,
+            image=image,
+            conditioning=conditioning,
             run=Run(work, recipe, here),
             compute=compute,
             probe=probe,
