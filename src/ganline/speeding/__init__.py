@@ -1,0 +1,124 @@
+"""`ganline speedup`'s last step: times of teacher and students on this machine, joined with their quality.
+
+Outside the DAG, because it reads a clock: DVC would restore yesterday's times. It writes artifacts/speedup (no out of
+any stage) and a new MLflow run each time.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ganline.config import Config, load_config
+from ganline.errors import GateError
+from ganline.files import atomic_folder, read_json, write_json
+from ganline.speeding.facts import ablation, described, language_facts
+from ganline.speeding.forms import forms, sizes
+from ganline.speeding.pages import PAGE, PICTURE, RACE, STUDY, rendered
+from ganline.speeding.prompting import prompt_path
+from ganline.speeding.runs import log_study
+from ganline.stages.accelerating import TEACHER
+from ganline.stages.places import ACCELERATED, BANK, QUALITY, SPEEDUP, TOKENIZER
+
+if TYPE_CHECKING:
+    from ganline.acceleration.study import Study
+    from ganline.devices import Compute
+
+log = logging.getLogger(__name__)
+
+FORM_OF_NUMBERS = {"eager": "eager", "compiled": "eager", "onnx": "eager", "int8": "int8"}
+"""Form -> the one whose images were measured: float32 forms differ by rounding only (quality.json, `parity`)."""
+TIME_SEED = 10_001
+
+
+def study(root: Path) -> str:
+    """Measure, write everything, log it to MLflow; says in words what was found. Raises GateError without stages."""
+    from ganline.devices import make_exact, pick
+
+    for needed in (QUALITY, ACCELERATED, BANK):
+        if not (root / needed).exists():
+            raise GateError(f"there is no {needed}", remedy="run `dvc repro quality`, or `ganline speedup`")
+    config = load_config(root)
+    make_exact()
+    compute = pick("fp32")
+    found = measured(config, root, compute)
+    pages = rendered(config, root, compute, found)
+    with atomic_folder(root / SPEEDUP) as partial_folder:
+        write_json(partial_folder / STUDY, found.plain())
+        for name, content in pages.items():
+            (partial_folder / name).write_bytes(content)
+    log_study(config, root, found)
+    return str(found.verdict["words"])
+
+
+def told(root: Path) -> str:
+    """What the last study found, and where its pages are."""
+    found = read_json(root / SPEEDUP / STUDY)
+    places = {"report": PAGE, "race": RACE, "picture": PICTURE, "figures": STUDY}
+    lines = [found["verdict"]["words"], ""] + [f"  {name:9} {root / SPEEDUP / file}" for name, file in places.items()]
+    return "\n".join([*lines, "  runs      make ui"])
+
+
+def measured(config: Config, root: Path, compute: Compute) -> Study:
+    """Times of every form, beside the quality that the DAG found."""
+    from ganline.acceleration.benchmark import drawing_inputs, measure_times
+    from ganline.acceleration.ratios import verdict
+    from ganline.acceleration.study import Study, Variant
+
+    section, quality = config.speedup, read_json(root / QUALITY)
+    opens = forms(config, root, compute, prompts=False)
+    num_classes = len(quality["labels"]) if len(quality["labels"]) > 1 else 0
+    timings, failed = measure_times(
+        opens,
+        threads=section.threads,
+        rounds=section.rounds,
+        seconds=section.seconds,
+        draw=drawing_inputs(seed=TIME_SEED, compute=compute, num_classes=num_classes),
+        compute=compute,
+        batch=section.batch,
+    )
+    costs = sizes(config, root, compute)
+    variants = []
+    for name, timing in timings.items():
+        model, form = name.split()
+        variants.append(
+            Variant(
+                model=model,
+                kind="teacher" if model == TEACHER else "student",
+                form=form,
+                timing=timing,
+                quality=quality["forms"][f"{model}/{FORM_OF_NUMBERS[form]}"],
+                num_bytes=costs[model][1][form],
+                macs=costs[model][0],
+            )
+        )
+    widest = max((v.timing.throughput for v in variants if v.kind == "teacher"), default=None)
+    bank = read_json(root / BANK / "bank.json")
+    return Study(
+        dataset=quality["dataset"],
+        labels=tuple(quality["labels"]),
+        resolution=quality["resolution"],
+        channels=quality["channels"],
+        machine=described(compute),
+        protocol=config.teacher.model_dump()
+        | {
+            "threads": section.threads,
+            "rounds": max((v.timing.rounds for v in variants), default=0),
+            "batch": section.batch,
+            "n": config.quality.n,
+            "seeds": list(config.quality.seeds),
+            "split": config.reference.split,
+            "seed of times": TIME_SEED,
+        },
+        variants=tuple(variants),
+        failed=failed,
+        ablation=ablation(config, root, quality["ablation"]),
+        tokenizer=read_json(root / TOKENIZER / "reconstruction.json"),
+        language=language_facts(config, root),
+        likelihood=quality["likelihood"],
+        bank={"n": bank["n"]} | ({} if widest is None else {"seconds": bank["n"] / widest}),
+        prompts=prompt_path(config, root, compute, quality),
+        between=quality["between"],
+        verdict=verdict(variants),
+    )

@@ -1,0 +1,59 @@
+"""What is told of a study beside times: the machine, how long trainings took, how the language model stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganline.config import Config
+from ganline.files import read_json
+from ganline.home import home
+from ganline.stages.language import llm_recipe, student_recipe, student_section
+from ganline.stages.places import LLM
+from ganline.training.tracker import SYSTEM, read_lines
+
+if TYPE_CHECKING:
+    from ganline.devices import Compute
+
+
+def described(compute: Compute) -> dict[str, Any]:
+    """The machine, as far as times hang on it."""
+    import onnxruntime
+
+    from ganline.devices import available_cores, machine
+
+    return machine(compute) | {"cores": available_cores(), "onnxruntime": onnxruntime.__version__}
+
+
+def train_seconds(root: Path, recipe: str) -> float | None:
+    """How long a training of this recipe ran here, from its log; None where it came from a cache."""
+    lines = read_lines(home(root) / "work" / recipe[:16] / SYSTEM)
+    if not lines:
+        return None
+    before = [0, *(line["nimg"] for line in lines)]
+    return float(sum((line["nimg"] - a) / line["images_per_second"] for a, line in zip(before, lines, strict=False)))
+
+
+def language_facts(config: Config, root: Path) -> dict[str, Any]:
+    """Likelihoods, and how long it was trained."""
+    facts = read_json(root / LLM / "likelihood.json") | {"kimg": config.llm.total_kimg}
+    baselines = facts.pop("baselines")
+    facts["baselines"] = {
+        name: {key: baselines[f"{name}_{key}"] for key in ("nats_per_token", "nats_per_dim")}
+        for name in ("uniform", "unigram")
+    }
+    seconds = train_seconds(root, llm_recipe(config, root))
+    return facts | ({} if seconds is None else {"train_seconds": seconds})
+
+
+def ablation(config: Config, root: Path, found: Mapping[str, Any]) -> dict[str, Any]:
+    """The ways, each with the seconds that all its trainings took here, where that is known."""
+    told_ways = {}
+    for name, record in found.items():
+        trainings = [student_section(config, root, name, seed) for seed in record["seeds"]]
+        way = config.students.ways[name]
+        seconds = [train_seconds(root, student_recipe(section, way, root)) for section in trainings]
+        known = [each for each in seconds if each is not None]
+        told_ways[name] = record | ({"train_seconds": sum(known)} if len(known) == len(seconds) else {})
+    return told_ways

@@ -1,0 +1,93 @@
+"""The forms that are timed: how each is opened from its files, and what each weighs."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganline.config import Config
+from ganline.stages.accelerating import TEACHER, first_students, inputs_of
+from ganline.stages.language import load_teacher
+from ganline.stages.places import ACCELERATED
+
+if TYPE_CHECKING:
+    import torch
+
+    from ganline.acceleration.benchmark import Open
+    from ganline.devices import Compute
+    from ganline.models.spec import Generator
+
+
+def forms(config: Config, root: Path, compute: Compute, *, prompts: bool) -> dict[str, Open]:
+    """`MODEL FORM` -> how it is opened from its files: the teacher, and first students of class or of prompt ways."""
+    from ganline.acceleration.decoding_onnx import open_teacher
+    from ganline.acceleration.runtime import compiled_generator, eager_generator, open_generator
+
+    folder = root / ACCELERATED
+    found: dict[str, Open] = {
+        f"{TEACHER} eager": lambda _: load_teacher(config, root, compute),
+        f"{TEACHER} compiled": lambda _: compiled(config, root, compute),
+        f"{TEACHER} onnx": lambda threads: open_teacher(folder / TEACHER, "onnx", threads=threads),
+        f"{TEACHER} int8": lambda threads: open_teacher(folder / TEACHER, "int8", threads=threads),
+    }
+    for name, bundle in first_students(config, root).items():
+        if (bundle.prompts is not None) != prompts:
+            continue
+        found[f"{name} eager"] = lambda _, own=bundle: eager_generator(own.generator(), compute)
+        found[f"{name} compiled"] = lambda _, own=bundle: compiled_generator(own.generator(), compute)
+        for form in ("onnx", "int8"):
+            path = folder / name / f"{form}.onnx"
+            found[f"{name} {form}"] = lambda threads, own=path: open_generator(own, threads=threads)
+    return found
+
+
+def each_batch(make: Any, like: Generator) -> Generator:
+    """A generator that is compiled anew for each size of batch."""
+    from ganline.models.spec import Generator
+
+    class EachBatch(Generator):
+        def __init__(self) -> None:
+            super().__init__()
+            self.z_dim, self.num_classes, self.prompt_dim = like.z_dim, like.num_classes, like.prompt_dim
+            self.made: dict[int, Generator] = {}
+
+        def forward(self, z: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
+            if len(z) not in self.made:
+                self.made[len(z)] = make(batch=len(z))
+            image: torch.Tensor = self.made[len(z)](z, condition)
+            return image
+
+    return EachBatch()
+
+
+def compiled(config: Config, root: Path, compute: Compute) -> Generator:
+    """The teacher through torch.compile."""
+    from ganline.acceleration.decoding import compiled_teacher
+
+    teacher = load_teacher(config, root, compute)
+    return each_batch(partial(compiled_teacher, teacher, compute=compute), teacher)
+
+
+def sizes(config: Config, root: Path, compute: Compute) -> dict[str, tuple[int, dict[str, int]]]:
+    """Model -> (multiply-accumulates of an image, form -> bytes to ship)."""
+    from ganline.acceleration.decoding_onnx import files_of
+    from ganline.acceleration.fold import fold
+    from ganline.acceleration.macs import bytes_of, macs_of
+
+    folder, found = root / ACCELERATED, {}
+    teacher = load_teacher(config, root, compute)
+    networks: dict[str, Any] = {TEACHER: teacher} | {
+        name: fold(bundle.generator()) for name, bundle in first_students(config, root).items()
+    }
+    for name, G in networks.items():
+        if name == TEACHER:
+            encoder = getattr(getattr(teacher.tokenizer, "net", None), "encoder", None)
+            plain = bytes_of(teacher.llm) + bytes_of(teacher.tokenizer) - (bytes_of(encoder) if encoder else 0)
+            onnx = {form: sum(map(bytes_of, files_of(folder / TEACHER, form))) for form in ("onnx", "int8")}  # type: ignore[arg-type]
+        else:
+            plain, onnx = bytes_of(G), {form: bytes_of(folder / name / f"{form}.onnx") for form in ("onnx", "int8")}
+        z, told = inputs_of(G, 1)
+        macs = macs_of(G, z.to(compute.device), None if told is None else told.to(compute.device))
+        found[name] = macs, {"eager": plain, "compiled": plain} | onnx
+    return found

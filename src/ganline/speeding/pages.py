@@ -1,0 +1,94 @@
+"""What people see of a study: the page, the picture, and a race that was recorded here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganline.config import Config
+from ganline.speeding.forms import forms
+from ganline.stages.places import QUALITY_PICTURES
+
+if TYPE_CHECKING:
+    import torch
+
+    from ganline.acceleration.study import Study
+    from ganline.devices import Compute
+    from ganline.models.spec import Generator
+
+RACE_SEED = 10_002
+STUDY, PAGE, RACE, PICTURE = "study.json", "study.html", "race.html", "quality_against_latency.png"
+
+
+def rendered(config: Config, root: Path, compute: Compute, found: Study) -> dict[str, bytes]:
+    """The pages and the picture, by file name."""
+    from ganline.page.pareto_png import quality_against_latency_png
+    from ganline.page.study import render_study
+
+    pictures = {path.stem: path.read_bytes() for path in sorted((root / QUALITY_PICTURES).glob("*.png"))}
+    return {
+        PAGE: render_study(found, pictures=pictures).encode(),
+        PICTURE: quality_against_latency_png(found),
+        RACE: race(config, root, compute, found).encode(),
+    }
+
+
+def race(config: Config, root: Path, compute: Compute, found: Study) -> str:
+    """Both sides at their fastest at batch 1 and equal quality, recorded image by image on one thread."""
+    import time
+
+    import torch
+
+    from ganline.acceleration.benchmark import torch_threads
+    from ganline.images import to_pixels
+    from ganline.language.recording import record
+    from ganline.page.race import Painting, render_race
+
+    chosen = found.verdict["equal"] or found.verdict["best"]
+    opens = forms(config, root, compute, prompts=False)
+    recorded = min(
+        (v for v in found.variants if v.kind == "teacher" and v.form != "compiled"), key=lambda v: v.timing.p50_ms
+    )
+    recordings, paintings, captions = [], [], []
+    with torch_threads(1), torch.inference_mode():
+        teacher: Any = opens[recorded.name](1)
+        student = opens[chosen["student"]](1)
+        for number in range(-2, config.speedup.race):  # two images to warm up
+            z, label = race_inputs(teacher, number), race_label(number, len(found.labels))
+            recording = record(teacher, z, label)
+            noise = race_inputs(student, number)
+            started = time.perf_counter()
+            image = to_pixels(student(noise.to(compute.device), label)).cpu()
+            ms = 1000 * (time.perf_counter() - started)
+            if number >= 0:
+                recordings.append(recording)
+                paintings.append(Painting(image[0].numpy(), ms))
+                captions.append(found.labels[int(label)] if label is not None else "")
+    note = f"The language model plays in its form {recorded.form}, the GAN is {chosen['student']}; "
+    note += f"{chosen['name']}: {chosen['teacher_distance']:.3f} and {chosen['student_distance']:.3f}."
+    return render_race(
+        recordings,
+        paintings,
+        dataset=found.dataset,
+        teacher=f"{recorded.form}, batch 1",
+        student=f"{chosen['student'].split()[1]}, batch 1",
+        machine=str(found.machine["device"]),
+        threads=1,
+        captions=captions if any(captions) else (),
+        notes=[note],
+    )
+
+
+def race_inputs(G: Generator, number: int) -> torch.Tensor:
+    import torch
+
+    from ganline.seeds import generator
+
+    return torch.randn(1, G.z_dim, generator=generator(RACE_SEED, "z", number))
+
+
+def race_label(number: int, num_classes: int) -> torch.Tensor | None:
+    """Classes in turn."""
+    import torch
+
+    return torch.tensor([number % num_classes]) if num_classes > 1 else None

@@ -1,0 +1,79 @@
+"""The path from a prompt's text to pixels: the encoder's time and each form's, and how well prompts are kept to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganline.config import Config
+from ganline.speeding.forms import forms
+from ganline.stages.places import CAPTIONS
+
+if TYPE_CHECKING:
+    import torch
+
+    from ganline.devices import Compute
+    from ganline.models.spec import Generator
+
+TIME_SEED = 10_003
+PROMPT_ROUNDS = 200
+
+
+def prompt_path(config: Config, root: Path, compute: Compute, quality: Mapping[str, Any]) -> dict[str, Any]:
+    """From a prompt's text to pixels: the encoder's time, and each form's with it; how well prompts are kept to."""
+    from ganline.acceleration.benchmark import measure_times
+    from ganline.language.captions import Captions
+    from ganline.language.encoder import find_encoder
+    from ganline.language.prompts import UNSEEN
+
+    opens = forms(config, root, compute, prompts=True)
+    if len(opens) == 4 or not quality["adherence"]:
+        return {}
+    opens = {name: start for name, start in opens.items() if "compiled" not in name}
+    encoder, texts = find_encoder(config.captions.encoder), Captions(root / CAPTIONS).prompts.texts[UNSEEN]
+
+    def draw(G: Generator, batch: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        import torch
+
+        from ganline.seeds import generator
+
+        z = torch.randn(batch, G.z_dim, generator=generator(TIME_SEED, f"prompt z {batch}", number))
+        which = torch.randint(len(texts), (batch,), generator=generator(TIME_SEED, f"prompt {batch}", number))
+        return z.to(compute.device), encoder([texts[i] for i in which]).to(compute.device)
+
+    section = config.speedup
+    timings, _ = measure_times(
+        opens,
+        threads=section.threads,
+        rounds=section.rounds,
+        seconds=section.seconds / 2,
+        draw=draw,
+        compute=compute,
+        batch=section.batch,
+    )
+    alone = encoder_ms(encoder, list(texts))
+    return {
+        "encoder": {"name": encoder.name, "p50_ms": alone},
+        "paths": {
+            name: {"p50_ms": timing.p50_ms + alone, "without_encoder_ms": timing.p50_ms}
+            for name, timing in timings.items()
+        },
+        "adherence": quality["adherence"],
+    }
+
+
+def encoder_ms(encoder: Any, texts: list[str]) -> float:
+    """Median milliseconds of one prompt on one thread."""
+    import statistics
+    import time
+
+    from ganline.acceleration.benchmark import torch_threads
+
+    times = []
+    with torch_threads(1):
+        for number in range(PROMPT_ROUNDS):
+            started = time.perf_counter()
+            encoder([texts[number % len(texts)]])
+            times.append(1000 * (time.perf_counter() - started))
+    return statistics.median(times)
