@@ -173,7 +173,7 @@ def quantize_decoder(source: Path, out: Path, tokens: torch.Tensor) -> None:
 def open_teacher(folder: Path, form: Form, *, threads: int = 1) -> OnnxTeacher:
     """An exported teacher. Raises BundleError where the folder has no such form, or a file refers to others.
 
-    `threads` share a batch by images: each decodes its part on its own, without waiting for the others at every product.
+    `threads` share a batch by images: each decodes its part alone, without waiting for the others at every product.
     Two threads within each product gained a seventh at batch 64, and lost two fifths at batch 1, which stays on one.
     """
     import onnx
