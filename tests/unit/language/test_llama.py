@@ -21,14 +21,14 @@ def small() -> Llama:
 
 def test_logits_are_those_of_transformers_llama_with_our_weights() -> None:
     ensure_torchvision()  # transformers imports it
-    from transformers import LlamaConfig, LlamaForCausalLM
+    transformers = pytest.importorskip("transformers")
 
     llm = small()
     with torch.no_grad():
         for weight in llm.parameters():
             weight.mul_(8.0) if weight.ndim == 2 else weight.uniform_(0.5, 1.5)
-    theirs = LlamaForCausalLM(
-        LlamaConfig(
+    theirs = transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
             vocab_size=24,
             hidden_size=SIZE.width,
             intermediate_size=SIZE.ffn,
