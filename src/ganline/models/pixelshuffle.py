@@ -19,7 +19,7 @@ from ganline.models.layers import BatchNorm2d, one_hot, projected, stem_resoluti
 from ganline.models.spec import Conditioning, Discriminator, Generator, ImageSpec
 
 LABEL_GAIN = 3.0  # a one-hot label beside unit-variance z, loud enough to be heard from the first step
-PROMPT_FEATURES, PROMPT_GAIN = 64, 3.0  # what G's stem reads of a prompt; on short runs 3 kept to prompts better than 1
+PROMPT_FEATURES, PROMPT_GAIN = 64, 0.5  # what G's stem reads of a prompt: prompts then differ about as labels do
 MIN_WIDTH, MAX_WIDTH = 16, 256
 FEATURES = 128
 LARGEST_STEM = 8

@@ -11,7 +11,7 @@ import torch
 
 from ganline.data.loader import Prepared
 from ganline.language.attributes import HIGH, LOW, NONE, measured
-from ganline.language.captions import SPLITS, Captions, build_prompts, texts_of
+from ganline.language.captions import JITTER, SPLITS, Captions, build_prompts, texts_of
 from ganline.language.phrasing import HELD_OUT, SYNONYMS, TRAINED, noun, nouns, sentence
 from ganline.language.prompts import (
     ADJECTIVES,
@@ -126,17 +126,29 @@ def test_every_image_has_the_concept_that_measuring_it_gives(captions: Captions,
 def test_a_drawn_caption_is_true_of_its_image(captions: Captions) -> None:
     prompts, rows = captions.prompts, torch.arange(400).repeat(20)
     true, counts = prompts.true
-    drawn = captions.draw(rows, split="train", generator=generator(0, "caption"))
+    full = captions.concepts("train")[rows]
+    drawn, said = prompts.draw(full, generator(0, "caption"))
     assert (drawn.shape, drawn.dtype) == ((8000, 384), torch.float32)
     # Which text it was: the one that it is.
     text = (drawn @ prompts.embeddings[TRAIN].T).argmax(1)
     assert torch.equal(prompts.embeddings[TRAIN][text], drawn)
-    said, full = prompts.concepts[TRAIN][text], captions.concepts("train")[rows]
+    assert torch.equal(prompts.concepts[TRAIN][text], said)
     assert all(c in true[f, : counts[f]] for c, f in zip(said.tolist(), full.tolist(), strict=True))
     # Every phrasing comes up, and what is true equally often.
     assert len(text.unique()) == int((prompts.support > 0).sum()) * len(TRAINED)
     named = counts[full] == 2
     assert (said == full)[named].double().mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_training_sees_captions_through_noise(captions: Captions) -> None:
+    full = captions.concepts("train")[torch.arange(300)]
+    plain = captions.prompts.draw(full, generator(0, "caption"))[0]
+    told = captions.draw(torch.arange(300), split="train", generator=generator(0, "caption"))
+    assert torch.allclose(told.norm(dim=1), torch.ones(300), atol=1e-5)
+    # Noise of length JITTER, at right angles to almost anything: cos = 1 / sqrt(1 + JITTER^2).
+    cosine = (told * plain).sum(1)
+    assert cosine.mean() == pytest.approx((1 + JITTER**2) ** -0.5, abs=0.01)
+    assert cosine.std() < 0.05
 
 
 def test_a_draw_is_a_function_of_rows_and_generator(captions: Captions) -> None:
