@@ -243,11 +243,17 @@ class Lane:
 
     def decode(self, starts: np.ndarray, levels: np.ndarray) -> np.ndarray:
         """Vectors [rows, width] and Phi(z) [images, T] -> tokens int64 [images, T]."""
+        for _ in self.steps(starts, levels):
+            pass
+        return self.tokens[:, :, 0].T.astype(np.int64)
+
+    def steps(self, starts: np.ndarray, levels: np.ndarray) -> Iterator[np.ndarray]:
+        """The tokens int32 [images] of each position, when they are drawn."""
         self.x[0][:, 0] = starts
         self.levels[:, :, 0, 0] = levels.T
-        for run in self.runs:
+        for run, tokens in zip(self.runs, self.tokens, strict=True):
             self.session.run_with_iobinding(run)
-        return self.tokens[:, :, 0].T.astype(np.int64)
+            yield tokens[:, 0]
 
 
 class OnnxTeacher(Generator):
@@ -295,6 +301,18 @@ class OnnxTeacher(Generator):
                 list(self.pool.map(work, range(min(self.threads, len(parts)))))
         tokens, images = zip(*results, strict=True)
         return torch.from_numpy(np.concatenate(tokens)), torch.from_numpy(np.concatenate(images))
+
+    @torch.inference_mode()
+    def steps(self, z: torch.Tensor, condition: torch.Tensor | None) -> Iterator[int]:
+        """The tokens of one image (z [1, T]), each when it is drawn."""
+        starts, levels = self.starts(condition, batch=1), phi(z.cpu()).numpy()
+        with self.lock:
+            for tokens in self.lane(0, 1).steps(np.concatenate(starts), levels):
+                yield int(tokens[0])
+
+    def decode(self, tokens: torch.Tensor) -> torch.Tensor:
+        """int64 [B, num_tokens] -> image [B, C, H, W]."""
+        return torch.from_numpy(self.decoder.run(None, {"tokens": tokens.cpu().numpy()})[0])
 
     def num_parts(self, batch: int) -> int:
         """Parts of at most ROWS rows, equally many for each thread."""

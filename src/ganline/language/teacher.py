@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
 from ganline.errors import BundleError
@@ -41,19 +43,26 @@ class Teacher(Generator):
     @torch.inference_mode()
     def tokens(self, z: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
         """int64 [B, num_tokens]."""
+        return torch.stack(list(self.steps(z, condition)), dim=1)
+
+    def steps(self, z: torch.Tensor, condition: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
+        """The tokens int64 [B] of each position, when they are drawn."""
         stepper, drawing = self.stepper(), self.drawing
         x = self.starts(condition, batch=len(z))
         caches = stepper.caches(len(x))
-        tokens = torch.empty(z.shape, dtype=torch.int64, device=z.device)
         for t in range(self.z_dim):
             logits = stepper(x, t, caches)
             if drawing.guidance != 1.0:
                 logits = guided(logits, drawing.guidance)
-            tokens[:, t] = draw(logits, z[:, t], top_k=drawing.top_k)  # the temperature is in the logits
-            x = stepper.embed(tokens[:, t])
+            tokens = draw(logits, z[:, t], top_k=drawing.top_k)  # the temperature is in the logits
+            yield tokens
+            x = stepper.embed(tokens)
             if drawing.guidance != 1.0:
                 x = torch.cat([x, x])
-        return tokens
+
+    def decode(self, tokens: torch.Tensor) -> torch.Tensor:
+        """int64 [B, num_tokens] -> image [B, C, H, W]."""
+        return self.tokenizer.decode(tokens)
 
     def starts(self, condition: torch.Tensor | None, *, batch: int) -> torch.Tensor:
         """Vectors of position 0, [B, width]; with guidance those of "nothing" follow, [2B, width]."""
