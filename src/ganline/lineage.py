@@ -24,7 +24,7 @@ TRAINING_ROOMS = (
     *("schedules.py", "seeds.py", "training"),
     *(f"evaluation/{name}.py" for name in ("classes", "config", "extractor", "features", "frechet", "pixels", "probe")),
 )
-LANGUAGE_ROOMS = tuple(f"language/{name}.py" for name in ("config", "drawing", "learning", "llama", "tokenizers"))
+LANGUAGE_ROOMS = tuple(f"language/{name}.py" for name in ("learning", "llama", "tokenizers"))
 
 
 def code_hash(rooms: tuple[str, ...] = TRAINING_ROOMS) -> str:
@@ -45,10 +45,14 @@ def train_recipe(config: Config, prepared: Path, extractor: Path) -> str:
     return sha256_json([section, sha256_tree(prepared), sha256_tree(extractor), code_hash()])
 
 
-def recipe_of(section: BaseModel, inputs: Sequence[Path], rooms: tuple[str, ...]) -> str:
-    """What decides another training's result, given the machine: its section, the bytes of its inputs, its code."""
+def recipe_of(
+    section: BaseModel, inputs: Sequence[Path], rooms: tuple[str, ...], *, way: BaseModel | None = None
+) -> str:
+    """What decides another training's result, given the machine: its section, the bytes of its inputs, its code, and
+    for a student the way in which it reads them."""
     plain = section.model_dump(mode="json", exclude={"checkpoint_seconds"})
-    return sha256_json([plain, *map(sha256_tree, inputs), code_hash(rooms)])
+    read = [] if way is None else [way.model_dump(mode="json", include={"reals", "prompts"})]
+    return sha256_json([plain, *map(sha256_tree, inputs), code_hash(rooms), *read])
 
 
 def git(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:

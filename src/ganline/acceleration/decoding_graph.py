@@ -8,8 +8,8 @@
     next     float32 [rows, 1, width]       vector of the next position
 
 rows = images, or 2 * images with guidance: conditions first, then "nothing". GroupQueryAttention turns, remembers and
-attends in one node; with the residual sums in the norms a block is ten nodes, which is what batch 1 pays for. What was
-slower: one graph of all T steps or a Loop (neither shares the caches' memory), an int8 cache (by a tenth).
+attends in one node; with the residual sums in the norms a block is ten nodes, which is what batch 1 pays for. An int8
+cache was a tenth slower; one graph of all T steps and a Loop were not tried (neither shares the caches' memory).
 """
 
 from __future__ import annotations

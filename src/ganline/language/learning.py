@@ -97,6 +97,8 @@ def learn(config: LlmConfig, texts: Texts, shape: dict[str, int], *, run: Run, c
     if tracker and resume(run.checkpoints, state, recipe=run.recipe, machine=run.machine) is None:
         log.info("llm: %.0f kimg, %d parameters", config.total_kimg, sum(p.numel() for p in state.llm.parameters()))
     share_state(state)
+    if config.compile and compute.can_compile():
+        state.llm.compile()
     if tracker:
         tracker.rewind(state.step or -1)
     batches = Batches(texts.train, batch=config.batch, seed=config.seed, mirror=False, device=torch.device("cpu"))

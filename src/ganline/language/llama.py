@@ -75,7 +75,20 @@ class Attention(nn.Module):
     def forward(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
         q, k, v = (self.split(project(x)) for project in (self.q_proj, self.k_proj, self.v_proj))
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        return self.o_proj(scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
+        return self.o_proj(attend(q, k, v).transpose(1, 2).flatten(2))
+
+
+def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Causal attention of q, k, v [B, heads, T, length].
+
+    In half precision as plain products: over so few positions torch's fused kernel for CPUs takes four times as long
+    with its backward pass (27 ms against 6 at B = 64, T = 49), in float32 an eighth of the time.
+    """
+    if q.dtype not in (torch.bfloat16, torch.float16):
+        return scaled_dot_product_attention(q, k, v, is_causal=True)
+    hidden = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).triu(1)
+    scores = (q @ k.transpose(-1, -2)).float() * q.shape[-1] ** -0.5
+    return scores.masked_fill(hidden, -torch.inf).softmax(-1).to(v.dtype) @ v
 
 
 class FeedForward(nn.Module):

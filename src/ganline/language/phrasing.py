@@ -47,11 +47,12 @@ TRAINED = (
     ("draw {a}", "draw {a}"),
     ("the {noun} is {adj}", "it is {a}"),
 )
+# Written after the recipe was settled and not looked at before the first full study: no setting was chosen by them.
 HELD_OUT = (
-    ("show me {a}", "show me {a}"),
-    ("please paint {a_noun} which looks {adj}", "please paint {a_noun} for me"),
-    ("here you can see {a}", "here you can see {a}"),
-    ("i would like {a}, thank you", "i would like {a}, thank you"),
+    ("could you make {a}", "could you make {a}"),
+    ("we see {a_noun}, rather {adj}", "we see {a_noun} here"),
+    ("the drawing depicts {a}", "the drawing depicts {a}"),
+    ("generate {a} now", "generate {a} now"),
 )
 # Sentences that are trained on, with a noun that is not; then with adjectives that are not.
 OTHER_WORDS = (("{a}", "{a}"), ("a picture of {a}", "a picture of {a}"))

@@ -74,7 +74,10 @@ class Teacher(Generator):
     @torch.no_grad()
     def stepper(self) -> Stepper:
         """The weights as decoding wants them, laid out again only after they changed."""
-        version: Version = tuple((each.data_ptr(), each._version) for each in self.llm.parameters())
+        # Weights that were loaded in inference mode count no versions: nothing changes them in place.
+        version: Version = tuple(
+            (each.data_ptr(), 0 if each.is_inference() else each._version) for each in self.llm.parameters()
+        )
         if self.laid_out is None or self.laid_out[0] != version:
             # Outside inference mode, so that torch.compile may take its tensors.
             with torch.inference_mode(False):

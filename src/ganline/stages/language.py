@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,6 +162,8 @@ def llm_together(config: Config, root: Path) -> None:
     }
     recipe = recipe_of(section, [root / PREPARE, root / TOKENIZER, root / CAPTIONS], (*TRAINING_ROOMS, *LANGUAGE_ROOMS))
     work, here = work_folder(root, recipe), machine(compute, world_size=ranks.size())
+    if section.compile:
+        here["compiled"] = compute.can_compile()
     texts = Texts(
         prepared.split("train"),
         tokens["train"],
@@ -168,8 +171,9 @@ def llm_together(config: Config, root: Path) -> None:
         prepared.split("val").labels,
         (lambda rows, draws: captions.draw(rows, split="train", generator=draws)) if section.prompt_share else None,
     )
-    with only_writer(work):
-        write_json(work / "machine.json", here)
+    with only_writer(work) if ranks.is_first() else nullcontext():
+        if ranks.is_first():
+            write_json(work / "machine.json", here)
         state = learn(section, texts, shape, run=Run(work, recipe, here), compute=compute)
         if not ranks.is_first():
             return
@@ -324,7 +328,8 @@ def student_section(config: Config, root: Path, name: str, seed: int) -> TrainCo
 
 
 def student_recipe(section: TrainConfig, way: WayConfig, root: Path) -> str:
-    return recipe_of(section, inputs_of(way, root), (*TRAINING_ROOMS, *WORDS))
+    """What decides a student's weights."""
+    return recipe_of(section, inputs_of(way, root), (*TRAINING_ROOMS, *WORDS), way=way)
 
 
 def inputs_of(way: WayConfig, root: Path) -> list[Path]:
