@@ -30,7 +30,7 @@ def with_change(change: dict) -> dict:
 
 SCHEDULE = "a schedule such as {start: 0.2, end: 0.02}"
 MISTAKES = [
-    ({"trian": {}}, "unknown key trian (did you mean train?); valid here: data, evaluate, …"),
+    ({"trian": {}}, "unknown key trian (did you mean train?); valid here: accelerate, bank, …"),
     ({"train": {"batchsize": 3}}, "train: unknown key batchsize (did you mean batch?); valid here: …"),
     (
         {"train": {"model": {"g_widht": 3}}},

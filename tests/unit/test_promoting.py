@@ -584,7 +584,7 @@ def test_a_decision_that_was_cut_short_is_not_decided(gate, monkeypatch) -> None
 
 
 def test_the_second_run_stands_on_what_was_decided(gate, monkeypatch) -> None:
-    monkeypatch.setattr(dvc_repo, "is_current", lambda root: True)
+    monkeypatch.setattr(dvc_repo, "is_current", lambda root, goals: True)
     monkeypatch.setattr(weighing, "instruments", lambda: gate.tools)
     monkeypatch.setattr(promoting, "instruments", lambda: gate.tools)
     gate.enter(1)

@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 def stage_order(root: Path, goals: Sequence[str] = ()) -> list[str]:
     """Names of dvc.yaml's stages in topological order (the tracked data is no stage), as they stand there if that is
-    one: so `dvc repro` walks too, and dvc.lock gets its entries in one order. With `goals` only they and what they need.
+    one: so `dvc repro` walks too, and dvc.lock gets its entries in one order. With `goals` only they and their needs.
     """
     from dvc.repo import Repo
     from networkx import ancestors, lexicographical_topological_sort

@@ -113,7 +113,7 @@ class StudentsConfig(BaseModel):
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     """Training seeds of every way; its first one goes through the whole study."""
     train: TrainConfig
-    """What all ways have in common: as the section `train`. `model.z_dim` becomes the number of the teacher's tokens."""
+    """What all ways have in common: as the section `train`, but that z is as long as the teacher has tokens."""
     ways: dict[str, WayConfig]
     """Name -> way."""
 

@@ -266,7 +266,7 @@ def prompts(study: Study) -> dict[str, Any] | None:
     for key, title in (
         ("encoder", "Text encoder"),
         ("paths", "From prompt to pixels"),
-        ("adherence", "Adherence, on phrasings never trained on"),
+        ("adherence", "Adherence to prompts"),
     ):
         value = given.get(key)
         mapping = value if isinstance(value, Mapping) else {} if value is None else {key: value}

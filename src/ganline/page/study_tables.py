@@ -88,14 +88,14 @@ def variant_row(
 def cell(key: str, record: Record, shared_name: str, shared_floor: str) -> dict[str, str]:
     """A figure with its interval; name and floor where the head does not tell them."""
     style, ends = metric(key).style, interval(record)
-    value = number(record)
+    value, floor = number(record), number(record, "floor")
     told = value is not None
     return {
         "title": titled(key),
         "value": figure(value, style) if told else "not measured",
         "interval": span(*ends, style) if told and ends else "",
         "name": "" if shared_name or not told else str(record.get("name", "")),
-        "floor": "" if shared_floor or not told else f"real: {figure(number(record, 'floor'), style)}",
+        "floor": f"real: {figure(floor, style)}" if told and not shared_floor and floor is not None else "",
     }
 
 
@@ -230,7 +230,10 @@ def between_table(study: Study) -> dict[str, Any] | None:
     return {
         "heads": [titled(key) for key in keys],
         "rows": [
-            {"title": model_name(student), "cells": [cell(key, found.get(key, {}), "", "") for key in keys]}
+            {
+                "title": model_name(student) + (", against itself" if student == "teacher" else ""),
+                "cells": [cell(key, found.get(key, {}), "", "") for key in keys],
+            }
             for student, found in given.items()
         ],
     }

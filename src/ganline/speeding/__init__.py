@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from ganline.config import Config, load_config
 from ganline.errors import GateError
 from ganline.files import atomic_folder, read_json, write_json
-from ganline.speeding.facts import ablation, described, language_facts
+from ganline.speeding.facts import ablation, described, language_facts, tokenizer_facts
 from ganline.speeding.forms import forms, sizes
 from ganline.speeding.pages import PAGE, PICTURE, RACE, STUDY, rendered
 from ganline.speeding.prompting import prompt_path
 from ganline.speeding.runs import log_study
 from ganline.stages.accelerating import TEACHER
-from ganline.stages.places import ACCELERATED, BANK, QUALITY, SPEEDUP, TOKENIZER
+from ganline.stages.places import ACCELERATED, BANK, QUALITY, SPEEDUP
 
 if TYPE_CHECKING:
     from ganline.acceleration.study import Study
@@ -114,7 +114,7 @@ def measured(config: Config, root: Path, compute: Compute) -> Study:
         variants=tuple(variants),
         failed=failed,
         ablation=ablation(config, root, quality["ablation"]),
-        tokenizer=read_json(root / TOKENIZER / "reconstruction.json"),
+        tokenizer=tokenizer_facts(root),
         language=language_facts(config, root),
         likelihood=quality["likelihood"],
         bank={"n": bank["n"]} | ({} if widest is None else {"seconds": bank["n"] / widest}),

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from ganline.acceleration.benchmark import Open
     from ganline.devices import Compute
     from ganline.models.spec import Generator
+    from ganline.registry.bundle import Bundle
 
 
 def forms(config: Config, root: Path, compute: Compute, *, prompts: bool) -> dict[str, Open]:
     """`MODEL FORM` -> how it is opened from its files: the teacher, and first students of class or of prompt ways."""
     from ganline.acceleration.decoding_onnx import open_teacher
-    from ganline.acceleration.runtime import compiled_generator, eager_generator, open_generator
 
     folder = root / ACCELERATED
     found: dict[str, Open] = {
@@ -32,14 +32,21 @@ def forms(config: Config, root: Path, compute: Compute, *, prompts: bool) -> dic
         f"{TEACHER} int8": lambda threads: open_teacher(folder / TEACHER, "int8", threads=threads),
     }
     for name, bundle in first_students(config, root).items():
-        if (bundle.prompts is not None) != prompts:
-            continue
-        found[f"{name} eager"] = lambda _, own=bundle: eager_generator(own.generator(), compute)
-        found[f"{name} compiled"] = lambda _, own=bundle: compiled_generator(own.generator(), compute)
-        for form in ("onnx", "int8"):
-            path = folder / name / f"{form}.onnx"
-            found[f"{name} {form}"] = lambda threads, own=path: open_generator(own, threads=threads)
+        if (bundle.prompts is not None) == prompts:
+            found |= {f"{name} {form}": start for form, start in of_student(bundle, folder / name, compute).items()}
     return found
+
+
+def of_student(bundle: Bundle, folder: Path, compute: Compute) -> dict[str, Open]:
+    """Form -> how a student is opened."""
+    from ganline.acceleration.runtime import compiled_generator, eager_generator, open_generator
+
+    return {
+        "eager": lambda _: eager_generator(bundle.generator(), compute),
+        "compiled": lambda _: compiled_generator(bundle.generator(), compute),
+        "onnx": lambda threads: open_generator(folder / "onnx.onnx", threads=threads),
+        "int8": lambda threads: open_generator(folder / "int8.onnx", threads=threads),
+    }
 
 
 def each_batch(make: Any, like: Generator) -> Generator:

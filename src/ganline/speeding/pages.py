@@ -42,6 +42,7 @@ def race(config: Config, root: Path, compute: Compute, found: Study) -> str:
     from ganline.acceleration.benchmark import torch_threads
     from ganline.images import to_pixels
     from ganline.language.recording import record
+    from ganline.page.pareto import form_name
     from ganline.page.race import Painting, render_race
 
     chosen = found.verdict["equal"] or found.verdict["best"]
@@ -70,8 +71,8 @@ def race(config: Config, root: Path, compute: Compute, found: Study) -> str:
         recordings,
         paintings,
         dataset=found.dataset,
-        teacher=f"{recorded.form}, batch 1",
-        student=f"{chosen['student'].split()[1]}, batch 1",
+        teacher=f"{form_name(recorded.form)}, batch 1",
+        student=f"{form_name(chosen['student'].split()[1])}, batch 1",
         machine=str(found.machine["device"]),
         threads=1,
         captions=captions if any(captions) else (),

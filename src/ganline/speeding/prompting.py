@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganline.config import Config
 from ganline.speeding.forms import forms
+from ganline.stages.accelerating import TEACHER
 from ganline.stages.places import CAPTIONS
 
 if TYPE_CHECKING:
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from ganline.models.spec import Generator
 
 TIME_SEED = 10_003
+KINDS = {
+    "held_out": "sentences never trained on",
+    "train": "sentences of training",
+    "other_nouns": "nouns never trained on",
+    "other_adjectives": "adjectives never trained on",
+}
 PROMPT_ROUNDS = 200
 
 
@@ -59,8 +66,24 @@ def prompt_path(config: Config, root: Path, compute: Compute, quality: Mapping[s
             name: {"p50_ms": timing.p50_ms + alone, "without_encoder_ms": timing.p50_ms}
             for name, timing in timings.items()
         },
-        "adherence": quality["adherence"],
+        "adherence": in_rows(quality["adherence"]),
     }
+
+
+def in_rows(adherence: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Model -> kind -> figures, as one row each: shares of images, beside the extractor's own on real images."""
+    rows = {}
+    for model, kinds in adherence.items():
+        for kind, words in KINDS.items():
+            if kind not in kinds:
+                continue
+            found = kinds[kind]
+            row = {"n": found["n"], "prompts": found["num_prompts"], "class right": found["class_share"]}
+            row |= {"class right on real images": found["class_expected"], "ratio": found["class_ratio"]}
+            sides = {f"{name} on the asked side": each["side_share"] for name, each in found["attributes"].items()}
+            who = "language model" if model == TEACHER else model
+            rows[f"{who}: {words}"] = row | sides | {"all of it right": found["whole_share"]}
+    return rows
 
 
 def encoder_ms(encoder: Any, texts: list[str]) -> float:

@@ -296,7 +296,7 @@ class Measuring:
         told = {}
         for name, G in forms.items():
             model, form = name.split("/")
-            if form == "eager" and getattr(G, "prompt_dim", 0):
+            if form == "eager" and G.prompt_dim:
                 told[model] = measure_adherence(
                     G,
                     prompts,

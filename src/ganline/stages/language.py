@@ -95,7 +95,7 @@ def measure_reconstruction(
     real = first_of(real, min(config.quality.n, real.n))
     train = prepared.split("train")
 
-    def reconstructed() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def reconstructed() -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
         rows = random_rows(len(train), real.n, "floor")  # the images that the floor is measured on
         for images, labels in split_batches(train, rows, device=compute.device):
             with torch.inference_mode():

@@ -26,7 +26,7 @@ def test_images_become_a_grid_of_codes_and_images_again(resolution, channels) ->
     images = torch.rand(3, channels, resolution, resolution) * 2 - 1
     tokens = net.encode(images)
     assert tokens.shape == (3, (resolution // 4) ** 2) and tokens.dtype == torch.int64
-    assert 0 <= tokens.min() and tokens.max() < 16
+    assert tokens.min() >= 0 and tokens.max() < 16
     made = net.decode(tokens)
     assert made.shape == images.shape and made.abs().max() <= 1
 

@@ -149,7 +149,7 @@ def test_likelihood_never_stands_alone() -> None:
 
 def test_adherence_is_told_as_a_share_of_the_extractors_own_accuracy() -> None:
     told = text(section(page(), "prompts"))
-    assert "95.7 % of real" in told and "phrasings never trained on" in told
+    assert "95.7 % of real" in told and "Adherence to prompts" in told
     assert "S3, ONNX Runtime, int8 4.49 ms 4.90 ms" in told
 
 
