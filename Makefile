@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow check ui doctor lock clean
+.PHONY: help run speedup test test-slow check ui doctor lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 VENV := .venv
@@ -17,6 +17,9 @@ help: ## list the commands
 
 run: $(INSTALLED) ## the whole line: data, training, measuring, registry [PRESET=name | DATA=folder RES=64 NAME=mine] [ACCEPT=1]
 	@exec $(BIN)/ganline run $(if $(PRESET),--preset "$(PRESET)") $(if $(DATA),--data "$(DATA)") $(if $(RES),--res "$(RES)") $(if $(filter command%,$(origin NAME)),--name "$(NAME)") $(if $(ACCEPT),--accept)
+
+speedup: $(INSTALLED) ## a language-model generator, GANs in its place, and what is gained [PRESET=speedup-tiny] [ACCEPT=1]
+	@exec $(BIN)/ganline speedup $(if $(PRESET),--preset "$(PRESET)") $(if $(ACCEPT),--accept)
 
 test: $(INSTALLED_DEV) ## set up and run the tests (under 12 minutes on 2 cores)
 	@exec $(BIN)/python -m pytest $(ARGS)

@@ -19,7 +19,7 @@ from ganline.speeding.pages import PAGE, PICTURE, RACE, STUDY, rendered
 from ganline.speeding.prompting import prompt_path
 from ganline.speeding.runs import log_study
 from ganline.stages.accelerating import TEACHER
-from ganline.stages.places import ACCELERATED, BANK, QUALITY, SPEEDUP
+from ganline.stages.places import ACCELERATED, BANK, QUALITY, SPEEDUP, STUDENTS
 
 if TYPE_CHECKING:
     from ganline.acceleration.study import Study
@@ -57,7 +57,10 @@ def told(root: Path) -> str:
     found = read_json(root / SPEEDUP / STUDY)
     places = {"report": PAGE, "race": RACE, "picture": PICTURE, "figures": STUDY}
     lines = [found["verdict"]["words"], ""] + [f"  {name:9} {root / SPEEDUP / file}" for name, file in places.items()]
-    return "\n".join([*lines, "  runs      make ui"])
+    lines.append("  runs      make ui")
+    for folder in sorted((root / STUDENTS).glob("*/prompts.json")):
+        lines.append(f'  prompts   ganline generate --model {folder.parent} --prompt "a dark sneaker" -o images.png')
+    return "\n".join(lines)
 
 
 def measured(config: Config, root: Path, compute: Compute) -> Study:
