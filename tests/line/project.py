@@ -31,6 +31,37 @@ TINY = {
         "checkpoint_seconds": 0.0,
         "watch": {"after_share": 1.0},  # nothing is learned in 40 steps
     },
+    "tokenizer": {
+        "train": {
+            "total_kimg": 0.64,
+            "batch": 16,
+            "model": {"vocab": 16, "code_dim": 4, "width": 8, "d_width": 8},
+            "tick_kimg": 0.064,
+            "checkpoint_seconds": 0.0,
+        }
+    },
+    "llm": {
+        "total_kimg": 0.64,
+        "batch": 16,
+        "size": {"width": 32, "layers": 1, "heads": 2},
+        "tick_kimg": 0.064,
+        "checkpoint_seconds": 0.0,
+    },
+    "bank": {"n": 128},
+    "students": {
+        "seeds": [0, 1],
+        "train": {
+            "total_kimg": 0.32,
+            "batch": 16,
+            "model": {"g_width": 16, "d_width": 8},
+            "tick_kimg": 0.064,
+            "checkpoint_seconds": 0.0,
+            "watch": {"after_share": 1.0},
+        },
+        "ways": {"s2": {"seeds": [0]}, "prompt": {"seeds": [0]}},
+    },
+    "quality": {"seeds": [4001, 4002], "n": 100, "memorisation_n": 20, "ablation_seeds": 2, "adherence_n": 64},
+    "speedup": {"rounds": 5, "seconds": 2, "race": 2, "batch": 8},
     "register": {"name": "tiny"},
     "promotion": {"floors": {"class_coverage_min": 0.05, "fd_ratio_max": None}},
 }
@@ -38,6 +69,8 @@ STAGES = [
     *("manifest", "validate", "prepare", "extractor", "judge", "reference"),
     *("train", "evaluate", "usefulness", "report", "export"),
 ]
+GOALS = ["report", "export"]
+"""What a model needs of the DAG; the speed-up study needs `quality`."""
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ import pytest
 from mlflow import MlflowClient
 
 from ganline.config import read_yaml
-from tests.line.project import STAGES, Project, make_project
+from tests.line.project import GOALS, STAGES, Project, make_project
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = make_project(tmp_path_factory.mktemp("line"))
     project.must("ganline", "fetch")
-    output = project.must("dvc", "repro")
+    output = project.must("dvc", "repro", *GOALS)
     assert project.stages_run(output) == STAGES or sorted(project.stages_run(output)) == sorted(STAGES)
     return project
 
@@ -36,7 +36,7 @@ def test_the_line_ends_in_a_bundle_with_its_measures(project) -> None:
 
 
 def test_a_second_repro_runs_nothing(project) -> None:
-    assert project.stages_run(project.must("dvc", "repro")) == []
+    assert project.stages_run(project.must("dvc", "repro", *GOALS)) == []
 
 
 def test_no_out_tells_of_this_machine(project) -> None:
@@ -48,7 +48,7 @@ def test_no_out_tells_of_this_machine(project) -> None:
 def test_a_deleted_middle_out_comes_back_without_retraining(project) -> None:
     before = project.outs()
     shutil.rmtree(project.root / "artifacts/prepare")
-    assert project.stages_run(project.must("dvc", "repro")) == []
+    assert project.stages_run(project.must("dvc", "repro", *GOALS)) == []
     assert project.outs() == before
 
 
@@ -57,11 +57,11 @@ def test_changing_evaluation_does_not_retrain(project) -> None:
     before = params.read_text()
     try:
         project.set_params({"evaluate": {"seeds": list(range(40, 50))}})
-        ran = project.stages_run(project.must("dvc", "repro"))
+        ran = project.stages_run(project.must("dvc", "repro", *GOALS))
         assert sorted(ran) == ["evaluate", "export", "report"]
     finally:
         params.write_text(before)
-        project.must("dvc", "repro")
+        project.must("dvc", "repro", *GOALS)
 
 
 def test_register_is_idempotent_and_the_model_paints(project, tmp_path) -> None:
@@ -84,7 +84,7 @@ def test_a_wiped_registry_is_made_again_without_retraining(project) -> None:
     shutil.rmtree(project.root / ".ganline" / "mlflow")
     assert "tiny version 1, alias challenger" in project.must("ganline", "register")
     assert "tiny version 1, alias champion" in project.must("ganline", "promote", "tiny")
-    assert project.stages_run(project.must("dvc", "repro")) == []
+    assert project.stages_run(project.must("dvc", "repro", *GOALS)) == []
 
 
 @pytest.mark.slow
@@ -101,7 +101,7 @@ def test_fine_tuning_starts_from_a_registered_model_that_fetch_pins_by_hash(proj
         assert "run `ganline fetch`, which gets and pins it" in unpinned.stdout
         assert f"models:/tiny@champion pinned as bundle {bundle}" in project.must("ganline", "fetch")
         assert read_yaml(params)["train"]["init_from"]["bundle"] == bundle
-        output = project.must("dvc", "repro")
+        output = project.must("dvc", "repro", *GOALS)
         assert sorted(project.stages_run(output)) == ["evaluate", "export", "report", "train", "usefulness"]
         for network in ("G", "D"):
             assert re.search(rf"{network} starts from the given model: \d+ tensors; fresh: none", output)
@@ -114,7 +114,7 @@ def test_fine_tuning_starts_from_a_registered_model_that_fetch_pins_by_hash(proj
         assert "name a version instead of an alias" in moved.stdout
     finally:
         params.write_text(before)
-        project.must("dvc", "repro")
+        project.must("dvc", "repro", *GOALS)
     assert project.outs() == outs
 
 
@@ -131,7 +131,7 @@ def flip_a_byte(path: Path) -> bytes:
 def test_a_flipped_raw_byte_is_refused_by_name_and_mended_by_fetch(project) -> None:
     raw = next(path for path in sorted((project.root / "data").iterdir()) if "images" in path.name)
     original, version = flip_a_byte(raw), (project.root / "data.dvc").read_text()
-    for command in (["ganline", "verify"], ["dvc", "repro"], ["ganline", "manifest"]):
+    for command in (["ganline", "verify"], ["dvc", "repro", *GOALS], ["ganline", "manifest"]):
         result = project.run(*command)
         assert result.returncode != 0, command
         assert raw.name in result.stdout
@@ -142,7 +142,7 @@ def test_a_flipped_raw_byte_is_refused_by_name_and_mended_by_fetch(project) -> N
     assert raw.read_bytes() == original
     assert (project.root / "data.dvc").read_text() == version
     project.must("ganline", "verify")
-    assert project.stages_run(project.must("dvc", "repro")) == []
+    assert project.stages_run(project.must("dvc", "repro", *GOALS)) == []
 
 
 def test_a_user_s_mistake_is_one_message_and_exit_code_1(project, tmp_path) -> None:

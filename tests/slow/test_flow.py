@@ -11,7 +11,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from tests.line.project import STAGES, Project, make_project
+from tests.line.project import GOALS, STAGES, Project, make_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -39,7 +39,7 @@ def leftovers(project: Project) -> list[str]:
 def test_the_flow_and_a_plain_repro_in_another_clone_give_the_same_bits(project, tmp_path) -> None:
     other = make_project(tmp_path)
     other.must("ganline", "fetch")
-    other.must("dvc", "repro")
+    other.must("dvc", "repro", *GOALS)
     mine, theirs = project.outs(), other.outs()
     assert mine.keys() == theirs.keys()
     assert [name for name in mine if mine[name] != theirs[name]] == []
@@ -124,7 +124,7 @@ def test_any_folder_of_images_becomes_a_registered_generator_and_bad_ones_are_re
         assert refused.returncode == 1, refused.stdout
         assert name in refused.stdout
         workspace = next((project.root / ".ganline" / "ws").glob("folder-*"))
-        plain = Project(workspace).run("dvc", "repro")
+        plain = Project(workspace).run("dvc", "repro", *GOALS)
         assert plain.returncode != 0
         assert name in plain.stdout
         path.unlink()
