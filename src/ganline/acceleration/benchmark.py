@@ -21,6 +21,7 @@ import torch
 
 from ganline.acceleration.study import Timing
 from ganline.devices import Compute
+from ganline.images import to_pixels
 from ganline.models.spec import Generator
 from ganline.seeds import generator
 
@@ -164,7 +165,7 @@ def passes_of(G: Generator, *, batch: int, draw: Draw) -> Pass:
     """The pass of a generator: each has the next inputs of a pool of POOL images."""
     count = max(POOL // batch, 2)
     pool = [draw(G, batch, number) for number in range(count)]
-    return lambda number: G(*pool[number % count])
+    return lambda number: to_pixels(G(*pool[number % count]))
 
 
 def drawing_inputs(*, seed: int, compute: Compute, num_classes: int = 0, prompts: torch.Tensor | None = None) -> Draw:

@@ -15,6 +15,10 @@ from ganline.errors import GateError
 from ganline.evaluation.uncertainty import Difference, paired_difference
 
 FD = "fd"
+DISTANCES = ("fd", "fd_second")
+DIVERSITY = ("recall", "coverage")
+TIED = 1.05
+"""Latencies up to so many times the least count as equal: then the nearest to real images is taken."""
 NONE_EQUAL = "No student form is surely as near to real images as the teacher: there is no ratio at equal quality."
 
 
@@ -55,8 +59,10 @@ def verdict(variants: Sequence[Variant], key: str = FD) -> dict[str, Any]:
             remedy="see what failed in the study, and run ganline speedup again",
         )
     best = min(teachers, key=lambda variant: distance(variant, key))
-    equal = [student for student in students if is_no_worse(student, best, key)]
-    fastest = min(equal, key=lambda variant: variant.timing.p50_ms, default=None)
+    equal = [student for student in students if all(is_no_worse(student, best, each) for each in compared(best, key))]
+    least = min((student.timing.p50_ms for student in equal), default=0.0)
+    tied = [student for student in equal if student.timing.p50_ms <= TIED * least]
+    fastest = min(tied, key=lambda variant: distance(variant, key), default=None)
     nearest = min(students, key=lambda variant: distance(variant, key))
     at_equal = None if fastest is None else against(fastest, best, teachers, key)
     return {
@@ -66,6 +72,11 @@ def verdict(variants: Sequence[Variant], key: str = FD) -> dict[str, Any]:
         "best": against(nearest, best, teachers, key),
         "words": words(at_equal) if at_equal else NONE_EQUAL,
     }
+
+
+def compared(teacher: Variant, key: str) -> list[str]:
+    """The distances that equal quality is asked of: the key's, and the second extractor's where it was measured."""
+    return [key, *(each for each in DISTANCES if each != key and each in teacher.quality)]
 
 
 def is_no_worse(student: Variant, teacher: Variant, key: str = FD) -> bool:
@@ -87,7 +98,13 @@ def against(student: Variant, best: Variant, teachers: Sequence[Variant], key: s
             remedy="measure all forms in one run (ganline speedup)",
         )
     difference: Difference = paired_difference(key, best.quality[key], student.quality[key])
+    beside = {
+        each: [best.quality[each]["value"], student.quality[each]["value"]]
+        for each in (*DISTANCES[1:], *DIVERSITY)
+        if each in best.quality and each in student.quality
+    }
     return {
+        "beside": beside,
         "student": student.name,
         "teacher_best": best.name,
         "teacher_latency": quickest.name,
@@ -120,5 +137,14 @@ def words(found: dict[str, Any]) -> str:
         f"({found['teacher_throughput_value']:,.0f}), its fastest form there. "
         f"Its {found['name']} is {found['student_distance']:.3f}, against {found['teacher_distance']:.3f} of "
         f"{found['teacher_best']}, the teacher's best form: {found['difference']:+.3f}, "
-        f"95 % interval {low:+.3f} to {high:+.3f}."
+        f"95 % interval {low:+.3f} to {high:+.3f}." + beside(found["beside"])
     )
+
+
+BESIDE = {"fd_second": "distance by the second extractor", "recall": "recall", "coverage": "coverage"}
+
+
+def beside(found: dict[str, list[float]]) -> str:
+    """What else differs, with either sign: a sentence, or nothing."""
+    told = [f"{BESIDE[key]} {teacher:.3f} and {student:.3f}" for key, (teacher, student) in found.items()]
+    return f" Teacher's best form and student beside it: {', '.join(told)}." if told else ""

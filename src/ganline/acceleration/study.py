@@ -13,10 +13,10 @@ FORMS = ("eager", "compiled", "onnx", "int8")
 
 @dataclass(frozen=True)
 class Timing:
-    """Times of one variant: image sampling only, from noise and condition to pixels, the tokenizer's decoder included.
+    """Times of one variant: from noise and condition to uint8 pixels, the tokenizer's decoder included.
 
-    Milliseconds; `throughput` in images a second at batch `batch`; `cold_ms` from an empty process's first call on:
-    compiling or opening a session, and the first image.
+    Milliseconds; `throughput` in images a second at batch `batch`; `cold_ms` with libraries loaded: opening or
+    compiling, and the first image.
     """
 
     p50_ms: float
@@ -76,6 +76,8 @@ class Study:
     """encoder's times, path's times, adherence of teacher and student; empty where there are no prompts."""
     between: Mapping[str, Any]
     """Student -> records of its distance to the teacher's images."""
+    parity: Mapping[str, Any] = field(default_factory=dict)
+    """Model -> form -> how far its numbers are from torch's in float32."""
     verdict: Mapping[str, Any] = field(default_factory=dict)
     """Ratios at equal quality: see acceleration/ratios.py."""
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from ganline.config import Config, load_config
 from ganline.errors import GateError
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FORM_OF_NUMBERS = {"eager": "eager", "compiled": "eager", "onnx": "eager", "int8": "int8"}
-"""Form -> the one whose images were measured: float32 forms differ by rounding only (quality.json, `parity`)."""
+FORM_OF_NUMBERS = {"eager": "float32", "compiled": "float32", "onnx": "float32", "int8": "int8"}
+"""Form -> the one whose images were measured: float32 forms differ by rounding only (`Study.parity`)."""
 TIME_SEED = 10_001
 
 
@@ -69,7 +71,7 @@ def measured(config: Config, root: Path, compute: Compute) -> Study:
     from ganline.acceleration.ratios import verdict
     from ganline.acceleration.study import Study, Variant
 
-    section, quality = config.speedup, read_json(root / QUALITY)
+    section, quality, load = config.speedup, read_json(root / QUALITY), psutil.getloadavg()[0]
     opens = forms(config, root, compute, prompts=False)
     num_classes = len(quality["labels"]) if len(quality["labels"]) > 1 else 0
     timings, failed = measure_times(
@@ -96,6 +98,7 @@ def measured(config: Config, root: Path, compute: Compute) -> Study:
                 macs=costs[model][0],
             )
         )
+    prompts, not_timed = prompt_path(config, root, compute, quality)
     widest = max((v.timing.throughput for v in variants if v.kind == "teacher"), default=None)
     bank = read_json(root / BANK / "bank.json")
     return Study(
@@ -103,7 +106,7 @@ def measured(config: Config, root: Path, compute: Compute) -> Study:
         labels=tuple(quality["labels"]),
         resolution=quality["resolution"],
         channels=quality["channels"],
-        machine=described(compute),
+        machine=described(compute) | {"load before": round(load, 1), "load after": round(psutil.getloadavg()[0], 1)},
         protocol=config.teacher.model_dump()
         | {
             "threads": section.threads,
@@ -115,13 +118,23 @@ def measured(config: Config, root: Path, compute: Compute) -> Study:
             "seed of times": TIME_SEED,
         },
         variants=tuple(variants),
-        failed=failed,
+        failed=failed | not_timed,
         ablation=ablation(config, root, quality["ablation"]),
         tokenizer=tokenizer_facts(root),
         language=language_facts(config, root),
         likelihood=quality["likelihood"],
-        bank={"n": bank["n"]} | ({} if widest is None else {"seconds": bank["n"] / widest}),
-        prompts=prompt_path(config, root, compute, quality),
+        bank={"n": bank["n"]} | ({} if widest is None else {"at the fastest form_seconds": bank["n"] / widest}),
+        prompts=prompts,
         between=quality["between"],
-        verdict=verdict(variants),
+        parity=quality["parity"],
+        verdict=with_ceiling(verdict(variants), tokenizer_facts(root)),
     )
+
+
+def with_ceiling(found: dict[str, Any], tokenizer: dict[str, Any]) -> dict[str, Any]:
+    """The verdict, saying so where the student is nearer to real images than the tokenizer lets any teacher be."""
+    chosen, best = found["equal"], tokenizer["reconstruction"].get("fd", {}).get("value")
+    if chosen is None or best is None or chosen["student_distance"] >= best:
+        return found
+    words = f"{found['words']} No language model on this tokenizer could be as near: reconstructions score {best:.3f}."
+    return found | {"words": words}

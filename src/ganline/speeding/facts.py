@@ -49,12 +49,14 @@ def language_facts(config: Config, root: Path) -> dict[str, Any]:
         name: {key: baselines[f"{name}_{key}"] for key in ("nats_per_token", "nats_per_dim")}
         for name in ("uniform", "unigram")
     }
+    prompts, nothing = config.llm.prompt_share, config.llm.unconditional_share
+    facts["shares"] = {"classes": 1 - prompts - nothing, "prompts": prompts, "nothing": nothing}
     seconds = train_seconds(root, llm_recipe(config, root))
     return facts | ({} if seconds is None else {"train_seconds": seconds})
 
 
 def ablation(config: Config, root: Path, found: Mapping[str, Any]) -> dict[str, Any]:
-    """The ways, each with the seconds that all its trainings took here, where that is known."""
+    """Every way with the images and the seconds of all its trainings together; seconds only where all ran here."""
     told_ways = {}
     for name, record in found.items():
         trainings = [student_section(config, root, name, seed) for seed in record["seeds"]]

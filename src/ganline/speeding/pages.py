@@ -34,7 +34,8 @@ def rendered(config: Config, root: Path, compute: Compute, found: Study) -> dict
 
 
 def race(config: Config, root: Path, compute: Compute, found: Study) -> str:
-    """Both sides at their fastest at batch 1 and equal quality, recorded image by image on one thread."""
+    """Both sides at batch 1 on one thread, recorded image by image: the teacher's fastest form that can be watched, and
+    the student of equal quality; where there is none the nearest one, and the page says so."""
     import time
 
     import torch
@@ -65,7 +66,8 @@ def race(config: Config, root: Path, compute: Compute, found: Study) -> str:
                 recordings.append(recording)
                 paintings.append(Painting(image[0].numpy(), ms))
                 captions.append(found.labels[int(label)] if label is not None else "")
-    note = f"The language model plays in its form {recorded.form}, the GAN is {chosen['student']}; "
+    quality = "at equal quality" if found.verdict["equal"] else "NOT at equal quality: no student is as near"
+    note = f"This is {quality}. The language model plays in its form {recorded.form}, the GAN is {chosen['student']}; "
     note += f"{chosen['name']}: {chosen['teacher_distance']:.3f} and {chosen['student_distance']:.3f}."
     return render_race(
         recordings,

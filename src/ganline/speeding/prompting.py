@@ -27,8 +27,13 @@ KINDS = {
 PROMPT_ROUNDS = 200
 
 
-def prompt_path(config: Config, root: Path, compute: Compute, quality: Mapping[str, Any]) -> dict[str, Any]:
-    """From a prompt's text to pixels: the encoder's time, and each form's with it; how well prompts are kept to."""
+def prompt_path(
+    config: Config, root: Path, compute: Compute, quality: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """From a prompt's text to pixels: the encoder's time, and each form's with it; how well prompts are kept to.
+
+    Also what could not be timed, and why. Both empty where there are no prompts.
+    """
     from ganline.acceleration.benchmark import measure_times
     from ganline.language.captions import Captions
     from ganline.language.encoder import find_encoder
@@ -36,7 +41,7 @@ def prompt_path(config: Config, root: Path, compute: Compute, quality: Mapping[s
 
     opens = forms(config, root, compute, prompts=True)
     if len(opens) == 4 or not quality["adherence"]:
-        return {}
+        return {}, {}
     opens = {name: start for name, start in opens.items() if "compiled" not in name}
     encoder, texts = find_encoder(config.captions.encoder), Captions(root / CAPTIONS).prompts.texts[UNSEEN]
 
@@ -50,7 +55,7 @@ def prompt_path(config: Config, root: Path, compute: Compute, quality: Mapping[s
         return z.to(compute.device), encoder([texts[i] for i in which]).to(compute.device)
 
     section = config.speedup
-    timings, _ = measure_times(
+    timings, failed = measure_times(
         opens,
         threads=section.threads,
         rounds=section.rounds,
@@ -60,14 +65,20 @@ def prompt_path(config: Config, root: Path, compute: Compute, quality: Mapping[s
         batch=section.batch,
     )
     alone = encoder_ms(encoder, list(texts))
-    return {
+    whole = {name: timing.p50_ms + alone for name, timing in timings.items()}
+    sides = [
+        min((ms for name, ms in whole.items() if name.startswith(TEACHER) == of_teacher), default=None)
+        for of_teacher in (True, False)
+    ]
+    ratio = {"language model / GAN, with the encoder": sides[0] / sides[1]} if sides[0] and sides[1] else {}
+    told = ratio | {
         "encoder": {"name": encoder.name, "p50_ms": alone},
         "paths": {
-            name: {"p50_ms": timing.p50_ms + alone, "without_encoder_ms": timing.p50_ms}
-            for name, timing in timings.items()
+            name: {"p50_ms": whole[name], "without_encoder_ms": timing.p50_ms} for name, timing in timings.items()
         },
         "adherence": in_rows(quality["adherence"]),
     }
+    return told, {f"prompts: {name}": why for name, why in failed.items()}
 
 
 def in_rows(adherence: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -307,7 +307,7 @@ def students(config: Config, root: Path) -> None:
                 image=spec.image,
                 conditioning=spec.conditioning,
                 split=reals_of(way, prepared, made),
-                watched=prepared.split("val"),
+                watched=None if way.reals == "bank" else prepared.split("val"),  # data-free: not even watched
                 pairs=pairs_of(way, section, made, root),
                 words=words,
             ) as (state, work):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -109,3 +110,22 @@ def test_a_study_without_a_teacher_or_of_two_protocols_is_refused() -> None:
     other.quality["fd"]["n"] = 100
     with pytest.raises(GateError, match="two protocols"):
         verdict([*TEACHERS, other])
+
+
+def with_second(each: Variant, fd_second: float) -> Variant:
+    pattern = np.linspace(-1.0, 1.0, 10) * 0.01
+    return replace(each, quality=dict(each.quality) | {"fd_second": record("fd_second", fd_second + pattern)})
+
+
+def test_of_forms_that_are_as_fast_the_nearest_to_real_images_is_told() -> None:
+    students = [variant("s4", "int8", 0.130, 1.9), variant("s1", "int8", 0.133, 1.2), variant("s1", "onnx", 0.2, 1.1)]
+    assert verdict([*TEACHERS, *students])["equal"]["student"] == "s1 int8"
+
+
+def test_equal_quality_is_asked_of_both_extractors() -> None:
+    teachers = [with_second(each, 0.5) for each in TEACHERS]
+    liked_once = with_second(variant("s1", "int8", 0.1, 1.0), 0.7)
+    liked_twice = with_second(variant("s2", "int8", 0.3, 1.5), 0.4)
+    found = verdict([*teachers, liked_once, liked_twice])
+    assert found["equal"]["student"] == "s2 int8"
+    assert "distance by the second extractor 0.500 and 0.400" in found["words"]

@@ -159,7 +159,11 @@ def test_the_gap_to_the_ceiling_is_told() -> None:
 
 def test_unfairness_is_shown_open_or_broken_as_the_figures_say() -> None:
     held = {each.title: each.held for each in unfairnesses(whole())}
-    assert set(held.values()) == {"held"}
+    always_open = {"Choosing after seeing", "Generalist and specialist"}  # the fixture does not tell the latter
+    assert {title for title, each in held.items() if each != "held"} == always_open
+    shares = {"classes": 0.6, "prompts": 0.3, "nothing": 0.1}
+    generalist = replace(whole(), language=dict(whole().language) | {"shares": shares})
+    assert {each.title: each.held for each in unfairnesses(generalist)}["Generalist and specialist"] == "broken"
     assert {each.held for each in unfairnesses(empty())} == {"open"}
     short = {each.title: each for each in unfairnesses(study(language=dict(whole().language) | {"kimg": 1.0}))}
     assert short["An untrained teacher"].held == "broken" and "less than these" in short["An untrained teacher"].done
