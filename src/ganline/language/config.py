@@ -100,8 +100,8 @@ class WayConfig(BaseModel):
     """Weight of the regression to the teacher's images of the same noise."""
     prompts: bool = False
     """Whether G is told prompts in place of labels."""
-    model: dict[str, Any] = {}
-    """Keys of the model that differ, such as {g_width: 48}."""
+    train: dict[str, Any] = {}
+    """Keys of `students.train` that differ, such as {model: {g_width: 48}}."""
     seeds: tuple[int, ...] | None = None
     """Training seeds; null: those of `students`."""
 
@@ -142,8 +142,8 @@ class StudentsConfig(BaseModel):
     def training(self, name: str, seed: int, *, z_dim: int = 1, prompt_dim: int = 1) -> TrainConfig:
         """The `train` section of one student: its z is as long as its teacher's noise, one number a token."""
         way, section = self.ways[name], self.train.model_dump()
-        section["seed"] = seed
-        section["model"] |= way.model | {"z_dim": z_dim} | ({"prompt_dim": prompt_dim} if way.prompts else {})
+        section |= way.train | {"seed": seed, "model": section["model"] | way.train.get("model", {})}
+        section["model"] |= {"z_dim": z_dim} | ({"prompt_dim": prompt_dim} if way.prompts else {})
         section["objective"]["pair_weight"] = way.pair_weight
         return TrainConfig.model_validate(section)
 

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 TEACHER = "teacher"
 CALIBRATION_SEED = 5001
-LIKELIHOOD_N, BETWEEN_SEEDS, SHOWN = 2000, 4, 32
+LIKELIHOOD_N, BETWEEN_SEEDS, SHOWN = 2000, 3, 32
 
 
 def accelerate(config: Config, root: Path) -> None:
@@ -201,7 +201,7 @@ class Measuring:
             for seed in seeds:
                 G = self.compute.place(open_bundle(self.root / STUDENTS / f"{name}-{seed}").generator())
                 panels[str(seed)] = self.panel(G, seeds=self.section.ablation_seeds)
-            seen = len(seeds) * self.config.students.train.total_nimg
+            seen = sum(self.config.students.training(name, seed).total_nimg for seed in seeds)
             told[name] = {"what": way.what, "seeds": list(seeds), "images_seen": seen}
             for key in ("fd", "fd_second", "recall", "coverage", "label_accuracy"):
                 records = [panel[key] for panel in panels.values() if key in panel]
