@@ -15,7 +15,7 @@ import psutil
 from ganline.config import Config, load_config
 from ganline.errors import GateError
 from ganline.files import atomic_folder, read_json, write_json
-from ganline.speeding.facts import ablation, described, language_facts, tokenizer_facts
+from ganline.speeding.facts import ablation, described, language_facts
 from ganline.speeding.forms import forms, sizes
 from ganline.speeding.pages import PAGE, PICTURE, RACE, STUDY, rendered
 from ganline.speeding.prompting import prompt_path
@@ -120,14 +120,14 @@ def measured(config: Config, root: Path, compute: Compute) -> Study:
         variants=tuple(variants),
         failed=failed | not_timed,
         ablation=ablation(config, root, quality["ablation"]),
-        tokenizer=tokenizer_facts(root),
+        tokenizer=quality["tokenizer"],
         language=language_facts(config, root),
         likelihood=quality["likelihood"],
         bank={"n": bank["n"]} | ({} if widest is None else {"at the fastest form_seconds": bank["n"] / widest}),
         prompts=prompts,
         between=quality["between"],
         parity=quality["parity"],
-        verdict=with_ceiling(verdict(variants), tokenizer_facts(root)),
+        verdict=with_ceiling(verdict(variants), quality["tokenizer"]),
     )
 
 

@@ -10,7 +10,7 @@ from ganline.config import Config
 from ganline.files import read_json
 from ganline.home import home
 from ganline.stages.language import llm_recipe, student_recipe, student_section
-from ganline.stages.places import LLM, TOKENIZER
+from ganline.stages.places import LLM
 from ganline.training.tracker import SYSTEM, read_lines
 
 if TYPE_CHECKING:
@@ -33,12 +33,6 @@ def train_seconds(root: Path, recipe: str) -> float | None:
         return None
     before = [0, *(line["nimg"] for line in lines)]
     return float(sum((line["nimg"] - a) / line["images_per_second"] for a, line in zip(before, lines, strict=False)))
-
-
-def tokenizer_facts(root: Path) -> dict[str, Any]:
-    """What the tokenizer is, and how far its reconstructions are from real images: the teacher's ceiling."""
-    facts = read_json(root / TOKENIZER / "reconstruction.json")
-    return {"reconstruction": facts.pop("figures")} | facts
 
 
 def language_facts(config: Config, root: Path) -> dict[str, Any]:

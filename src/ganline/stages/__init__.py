@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ganline.config import Config
 from ganline.lineage import TRAINING_ROOMS
-from ganline.stages.accelerating import accelerate, quality
+from ganline.stages.accelerating import accelerate
 from ganline.stages.captions import captions
 from ganline.stages.data import manifest, prepare, validate
 from ganline.stages.language import bank, llm, students, tokenizer
@@ -42,6 +42,7 @@ from ganline.stages.places import (
     VALIDATE,
 )
 from ganline.stages.product import export, report
+from ganline.stages.quality import quality
 from ganline.stages.training import train
 
 
@@ -159,17 +160,17 @@ STAGES: Mapping[str, Stage] = {
     ),
     "tokenizer": Stage(
         tokenizer,
-        ("tokenizer", "quality.n"),
-        (PREPARE, EXTRACTOR, JUDGE, REFERENCE),
+        ("tokenizer",),
+        (PREPARE,),
         (TOKENIZER,),
-        (*TRAINING_ROOMS_AND_BUNDLE, "evaluation", "language", SPEAKING),
+        (*TRAINING_ROOMS_AND_BUNDLE, "language", "lineage.py", SPEAKING),
     ),
     "llm": Stage(
         llm,
         ("llm",),
         (PREPARE, TOKENIZER, CAPTIONS),
         (LLM,),
-        (*TRAINING_ROOMS_AND_BUNDLE, "language", SPEAKING),
+        (*TRAINING_ROOMS_AND_BUNDLE, "language", "lineage.py", SPEAKING),
     ),
     "bank": Stage(
         bank,
@@ -183,7 +184,14 @@ STAGES: Mapping[str, Stage] = {
         ("students",),
         (PREPARE, EXTRACTOR, CAPTIONS, TOKENIZER, BANK),
         (STUDENTS,),
-        (*TRAINING_ROOMS_AND_BUNDLE, "integrations/curves.py", "integrations/evolution.py", "language", SPEAKING),
+        (
+            *TRAINING_ROOMS_AND_BUNDLE,
+            "integrations/curves.py",
+            "integrations/evolution.py",
+            "language",
+            "lineage.py",
+            SPEAKING,
+        ),
     ),
     "accelerate": Stage(
         accelerate,
@@ -199,7 +207,7 @@ STAGES: Mapping[str, Stage] = {
         (QUALITY, QUALITY_PICTURES),
         (
             *("acceleration", "data/loader.py", "draws.py", "evaluation", "language", "models", "registry/bundle.py"),
-            *(ACCELERATING, SPEAKING, MEASURING),
+            *(ACCELERATING, "stages/quality.py", SPEAKING, MEASURING),
             *CORE,
         ),
     ),

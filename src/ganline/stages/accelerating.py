@@ -1,31 +1,19 @@
-"""Stages of the speed-up study that are pure: ONNX forms of teacher and students, and everything's quality."""
+"""The stage that makes ONNX forms of teacher and students."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganline.config import Config
-from ganline.files import fresh_folder, read_json, write_bytes, write_json
+from ganline.files import fresh_folder, write_json
 from ganline.stages.language import load_teacher
-from ganline.stages.places import (
-    ACCELERATED,
-    CAPTIONS,
-    PREPARE,
-    QUALITY,
-    QUALITY_PICTURES,
-    REFERENCE,
-    STUDENTS,
-)
+from ganline.stages.places import ACCELERATED, STUDENTS
 
 if TYPE_CHECKING:
     import torch
 
-    from ganline.devices import Compute
-    from ganline.evaluation.features import FeatureExtractor, Features
-    from ganline.evaluation.reference import Reference
     from ganline.models.spec import Generator
     from ganline.registry.bundle import Bundle
 
@@ -33,7 +21,6 @@ log = logging.getLogger(__name__)
 
 TEACHER = "teacher"
 CALIBRATION_SEED = 5001
-LIKELIHOOD_N, BETWEEN_SEEDS, SHOWN = 2000, 3, 32
 
 
 def accelerate(config: Config, root: Path) -> None:
@@ -98,228 +85,3 @@ def first_students(config: Config, root: Path) -> dict[str, Bundle]:
 
     section = config.students
     return {name: open_bundle(root / STUDENTS / f"{name}-{section.seeds_of(name)[0]}") for name in section.ways}
-
-
-def quality(config: Config, root: Path) -> None:
-    """The panel of every form whose numbers differ, further training seeds, the likelihood of students' images under
-    the teacher, their distance to the teacher's images, and adherence to prompts."""
-    from ganline.data.loader import Prepared
-    from ganline.devices import make_exact, pick
-    from ganline.evaluation.reference import load_reference
-    from ganline.stages.measuring import describe, extractors
-
-    make_exact()
-    compute, prepared = pick("fp32"), Prepared(root / PREPARE)
-    looking = extractors(config, root, compute)
-    real = load_reference(root / REFERENCE, compute.device, looking)
-    study = Measuring(config, root, compute, looking, real, prepared.labels)
-    forms = study.forms()
-    told: dict[str, Any] = {
-        "dataset": prepared.name,
-        "labels": list(prepared.labels),
-        "resolution": prepared.resolution,
-        "channels": prepared.channels,
-        "extractors": {role: describe(extract) for role, extract in looking.items()},
-        "forms": {name: study.panel(G) for name, G in forms.items()},
-        "ablation": study.ablation(),
-        "between": study.between(forms),
-        "likelihood": study.likelihoods(forms),
-        "adherence": study.adherences(forms, prepared),
-        "parity": read_json(root / ACCELERATED / "parity.json"),
-    }
-    write_json(root / QUALITY, told)
-    pictures = fresh_folder(root / QUALITY_PICTURES)
-    for name, G in forms.items():
-        if name.endswith("/float32"):
-            write_bytes(pictures / f"{name.partition('/')[0]}.png", study.picture(G))
-
-
-class Measuring:
-    """What measuring shares: config, extractors, the reference. Forms are named `MODEL/float32` and `MODEL/int8`."""
-
-    def __init__(
-        self,
-        config: Config,
-        root: Path,
-        compute: Compute,
-        looking: Mapping[str, FeatureExtractor],
-        real: Reference,
-        labels: tuple[str, ...],
-    ):
-        self.config, self.root, self.compute, self.looking, self.real = config, root, compute, looking, real
-        self.num_classes = len(labels) if len(labels) > 1 else 0
-        self.section = config.quality
-        self.n = min(self.section.n, real.n)
-
-    def forms(self) -> dict[str, Generator]:
-        """Every form whose numbers differ: float32 and int8. The teacher's float32 runs in ONNX Runtime, twice as fast
-        as torch; it draws torch's tokens (`parity`)."""
-        from ganline.acceleration.decoding_onnx import open_teacher
-        from ganline.acceleration.runtime import eager_generator, open_generator
-
-        folder, threads = self.root / ACCELERATED, self.threads()
-        found: dict[str, Generator] = {}
-        found[f"{TEACHER}/float32"] = open_teacher(folder / TEACHER, "onnx", threads=threads)
-        found[f"{TEACHER}/int8"] = open_teacher(folder / TEACHER, "int8", threads=threads)
-        for name, bundle in first_students(self.config, self.root).items():
-            found[f"{name}/float32"] = eager_generator(bundle.generator(), self.compute)
-            found[f"{name}/int8"] = open_generator(folder / name / "int8.onnx", threads=threads)
-            for form in ("float32", "int8"):
-                G, known = found[f"{name}/{form}"], bundle.prompts
-                G.tell = known.tell if known is not None else None
-                G.num_classes = self.num_classes if known is not None else G.num_classes
-        return found
-
-    def threads(self) -> int:
-        import torch
-
-        return torch.get_num_threads()
-
-    def panel(self, G: Generator, *, seeds: int | None = None) -> dict[str, Any]:
-        from ganline.evaluation.panel import measure
-
-        return measure(
-            G,
-            num_classes=G.num_classes,
-            extractors=self.looking,
-            real=self.real,
-            seeds=self.section.seeds[:seeds],
-            n=self.n,
-            memorisation_n=self.section.memorisation_n,
-            compute=self.compute,
-        )
-
-    def ablation(self) -> dict[str, Any]:
-        """Way -> its students of all training seeds: figures by training seed, their mean and interval over them."""
-        from ganline.evaluation.uncertainty import spread
-        from ganline.registry.bundle import open_bundle
-
-        told: dict[str, Any] = {}
-        for name, way in self.config.students.ways.items():
-            seeds = self.config.students.seeds_of(name)
-            panels = {}
-            for seed in seeds:
-                G = self.compute.place(open_bundle(self.root / STUDENTS / f"{name}-{seed}").generator())
-                panels[str(seed)] = self.panel(G, seeds=self.section.ablation_seeds)
-            seen = sum(self.config.students.training(name, seed).total_nimg for seed in seeds)
-            told[name] = {"what": way.what, "seeds": list(seeds), "images_seen": seen}
-            for key in ("fd", "fd_second", "recall", "coverage", "label_accuracy"):
-                records = [panel[key] for panel in panels.values() if key in panel]
-                if len(records) == len(seeds):
-                    values = [record["value"] for record in records]
-                    per_seed = dict(zip(panels, values, strict=True))
-                    told[name][key] = {"name": records[0]["name"], "per_seed": per_seed}
-                    told[name][key] |= spread(values) if len(values) > 1 else {"value": values[0]}
-        return told
-
-    def features(self, G: Generator, seed: int) -> Features:
-        from ganline.evaluation.features import look
-        from ganline.models.sampling import sample
-
-        weights = self.real.train_histogram if G.num_classes else None
-        images = sample(G, n=self.n, seed=seed, num_classes=G.num_classes, compute=self.compute, label_weights=weights)
-        return look(images, self.looking, pixels=False)
-
-    def between(self, forms: Mapping[str, Generator]) -> dict[str, Any]:
-        """Student -> distance of its images to the teacher's, by seeds of which no student has learned; `teacher`: that
-        of the teacher's images to its own of other seeds, the least that can be reached."""
-        from ganline.evaluation.frechet import fit_gaussian, frechet_distance
-        from ganline.evaluation.names import full_name, key_of
-        from ganline.evaluation.uncertainty import spread
-
-        seeds = [6001 + 10 * i for i in range(BETWEEN_SEEDS)]
-        targets = [self.features(forms[f"{TEACHER}/float32"], seed) for seed in seeds]
-        told: dict[str, Any] = {}
-        for name, G in forms.items():
-            model, form = name.split("/")
-            if form != "float32":
-                continue
-            made = [self.features(G, seed + 1) for seed in seeds]
-            told[model] = {}
-            for role, extractor in self.real.extractors.items():
-                values = [
-                    frechet_distance(fit_gaussian(a.by[role]), fit_gaussian(b.by[role]))
-                    for a, b in zip(made, targets, strict=True)
-                ]
-                key = key_of("fd", role)
-                told[model][key] = {"name": full_name(key, extractor, self.n), "n": self.n, "seeds": seeds}
-                told[model][key] |= spread(values)
-        return told
-
-    def likelihoods(self, forms: Mapping[str, Generator]) -> dict[str, Any]:
-        """Teacher's nats per token of images cut into tokens again, given the class asked for, and the entropy of the
-        classes seen: a model of one likely image would win the first alone."""
-        from ganline.data.loader import Prepared
-        from ganline.evaluation.features import FIRST, random_rows, split_batches
-        from ganline.models.sampling import sample
-
-        made: dict[str, Any] = {
-            name.split("/")[0]: list(
-                sample(G, n=LIKELIHOOD_N, seed=7001, num_classes=G.num_classes, compute=self.compute)
-            )
-            for name, G in forms.items()
-            if name.endswith("/float32")
-        }
-        test = Prepared(self.root / PREPARE).split("test")
-        rows = random_rows(len(test), min(LIKELIHOOD_N, len(test)), "likelihood")
-        made["real"] = list(split_batches(test, rows, device=self.compute.device))
-        return {name: self.likelihood(batches, self.looking[FIRST]) for name, batches in made.items()}
-
-    def likelihood(self, batches: list[Any], extract: FeatureExtractor) -> dict[str, Any]:
-        import torch
-
-        from ganline.evaluation.classes import entropy
-        from ganline.images import to_network
-        from ganline.language.learning import nats_per_token
-
-        teacher = load_teacher(self.config, self.root, self.compute)
-        images = torch.cat([images for images, _ in batches])
-        with torch.inference_mode():
-            tokens = torch.cat([teacher.tokenizer.encode(to_network(part)) for part in images.split(256)])  # type: ignore[operator, attr-defined]
-            logits = [extract(part)[1] for part in images.split(256)]
-        labels = None if batches[0][1] is None else torch.cat([labels for _, labels in batches]).cpu().numpy()
-        told: dict[str, Any] = {"n": len(images)}
-        told["nats_per_token"] = nats_per_token(teacher.llm, tokens.cpu().numpy(), labels, self.compute)
-        if extract.classifies and logits[0] is not None:
-            seen = torch.cat([part.argmax(1) for part in logits])  # type: ignore[union-attr]
-            told["class_entropy"] = entropy(torch.bincount(seen, minlength=max(self.num_classes, 1)))
-        return told
-
-    def adherences(self, forms: Mapping[str, Generator], prepared: Any) -> dict[str, Any]:
-        """Model -> adherence to prompts by kind of phrasing, for those that are told prompts; empty without classes."""
-        from ganline.evaluation.features import FIRST
-        from ganline.language.adherence import accuracy_by_class, measure_adherence
-        from ganline.language.captions import Captions
-
-        extract, prompts = self.looking[FIRST], Captions(self.root / CAPTIONS).prompts
-        if not extract.classifies or not self.num_classes:
-            return {}
-        accuracy = accuracy_by_class(extract, prepared.split(self.real.split), self.num_classes)  # type: ignore[arg-type]
-        told = {}
-        for name, G in forms.items():
-            model, form = name.split("/")
-            if form == "float32" and G.prompt_dim:
-                told[model] = measure_adherence(
-                    G,
-                    prompts,
-                    z_dim=G.z_dim,
-                    classify=extract,  # type: ignore[arg-type]
-                    accuracy=accuracy,
-                    compute=self.compute,
-                    seed=8001,
-                    n=self.section.adherence_n,
-                )
-        return told
-
-    def picture(self, G: Generator) -> bytes:
-        """Two rows of samples, the same classes for every model."""
-        import torch
-
-        from ganline.images import grid, png_bytes
-        from ganline.models.sampling import sample
-
-        images, labels = zip(
-            *sample(G, n=SHOWN, seed=9001, num_classes=G.num_classes, compute=self.compute), strict=True
-        )
-        order = torch.arange(SHOWN) if labels[0] is None else torch.cat(labels).argsort(stable=True)
-        return png_bytes(grid(torch.cat(images)[order].cpu().numpy(), columns=SHOWN // 2))

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganline.config import Config
-from ganline.files import atomic_folder, fresh_folder, read_json, write_bytes, write_json
+from ganline.files import atomic_folder, fresh_folder, read_json, write_json
 from ganline.lineage import LANGUAGE_ROOMS, TRAINING_ROOMS, recipe_of
-from ganline.stages.places import BANK, CAPTIONS, EXTRACTOR, LLM, PREPARE, REFERENCE, STUDENTS, TOKENIZER
+from ganline.stages.places import BANK, CAPTIONS, EXTRACTOR, LLM, PREPARE, STUDENTS, TOKENIZER
 from ganline.stages.training import only_writer, spec_of, trained, work_folder, write_training
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ganline.data.loader import Pairs, Prepared, Split
     from ganline.devices import Compute
     from ganline.language.config import WayConfig
@@ -26,12 +27,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
-SHOWN = 32
 WORDS = ("language/captions.py", "language/prompts.py")
 
 
 def tokenizer(config: Config, root: Path) -> None:
-    """Fit or train the tokenizer, encode every image, and measure what its reconstructions lose."""
+    """Fit or train the tokenizer, and encode every image."""
     from ganline.data.loader import Prepared
     from ganline.devices import make_exact, pick
     from ganline.language.tokenizers import encode_split, save_tokenizer
@@ -46,14 +46,18 @@ def tokenizer(config: Config, root: Path) -> None:
 
     for name in SPLITS:
         np.save(folder / f"{name}_tokens.npy", encode_split(fitted, prepared.split(name), compute))
-    measured = measure_reconstruction(config, root, prepared, fitted, compute)
-    write_json(folder / "reconstruction.json", measured)
-    log.info(
-        "tokenizer: %d tokens of %d codes, %s",
-        fitted.num_tokens,
-        fitted.vocab,
-        ", ".join(f"{record['name']} {record['value']:.3f}" for record in measured["figures"].values()),
-    )
+    used = used_codes(np.load(folder / "train_tokens.npy"), fitted.vocab)
+    write_json(folder / "codes.json", used)
+    log.info("tokenizer: %d tokens, as if of %.0f codes used evenly", fitted.num_tokens, used["perplexity"])
+
+
+def used_codes(tokens: np.ndarray, vocab: int) -> dict[str, Any]:
+    """How many of `vocab` codes int tokens [N, T] use, and exp of the entropy of their shares."""
+    import numpy as np
+
+    counts = np.bincount(tokens.ravel().astype(np.int64), minlength=vocab)
+    share = counts[counts > 0] / counts.sum()
+    return {"used": len(share), "perplexity": float(np.exp(-(share * np.log(share)).sum()))}
 
 
 def fitted_tokenizer(config: Config, root: Path, prepared: Prepared, image: Any) -> Tokenizer:
@@ -73,62 +77,6 @@ def fitted_tokenizer(config: Config, root: Path, prepared: Prepared, image: Any)
     made = made.eval().requires_grad_(False)
     order_codes(made)
     return made
-
-
-def measure_reconstruction(
-    config: Config, root: Path, prepared: Prepared, fitted: Tokenizer, compute: Compute
-) -> dict[str, Any]:
-    """Distances of reconstructed training images to the reference, as a generator's are measured: what a language model
-    on these tokens can reach at best; how evenly codes are used; a picture of originals above reconstructions."""
-    import numpy as np
-    import torch
-
-    from ganline.evaluation.features import look, random_rows, split_batches
-    from ganline.evaluation.names import BETTER, full_name, metric_of, role_of
-    from ganline.evaluation.panel import distances, first_of
-    from ganline.evaluation.reference import load_reference
-    from ganline.images import grid, png_bytes, to_network, to_pixels
-    from ganline.stages.measuring import extractors
-
-    looking = extractors(config, root, compute)
-    real = load_reference(root / REFERENCE, compute.device, looking)
-    real = first_of(real, min(config.quality.n, real.n))
-    train = prepared.split("train")
-
-    def reconstructed() -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
-        rows = random_rows(len(train), real.n, "floor")  # the images that the floor is measured on
-        for images, labels in split_batches(train, rows, device=compute.device):
-            with torch.inference_mode():
-                yield to_pixels(fitted.decode(fitted.encode(to_network(images)))), labels
-
-    seen = look(reconstructed(), looking, pixels=False)
-    figures = distances(seen, real.test, {role: float(terms[0]) for role, terms in real.kernel_terms.items()})
-    records = {
-        key: {
-            "name": full_name(key, real.extractors[role_of(key)], real.n),
-            "value": value,
-            "floor": real.floors.get(key),
-            "n": real.n,
-            "split": real.split,
-            "better": BETTER[metric_of(key)],
-        }
-        for key, value in figures.items()
-    }
-    used = np.bincount(np.load(root / TOKENIZER / "train_tokens.npy").ravel().astype(np.int64), minlength=fitted.vocab)
-    share = used[used > 0] / used.sum()
-    test = prepared.split("test")
-    originals = torch.from_numpy(np.array(test.images[:SHOWN])).to(compute.device)
-    with torch.inference_mode():
-        made = to_pixels(fitted.decode(fitted.encode(to_network(originals))))
-    rows = [part for pair in zip(originals.split(16), made.split(16), strict=True) for part in pair]
-    write_bytes(root / TOKENIZER / "reconstruction.png", png_bytes(grid(torch.cat(rows).cpu().numpy(), columns=16)))
-    return {
-        "name": config.tokenizer.name,
-        "num_tokens": fitted.num_tokens,
-        "vocab": fitted.vocab,
-        "perplexity": float(np.exp(-(share * np.log(share)).sum())),
-        "figures": records,
-    }
 
 
 def llm(config: Config, root: Path) -> None:
