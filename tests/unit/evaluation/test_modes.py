@@ -23,6 +23,7 @@ from ganline.evaluation.modes import mode_records, num_covered
 from ganline.evaluation.panel import measure
 from ganline.evaluation.reference import build_reference
 from ganline.files import write_json
+from ganline.models.spec import Generator
 from ganline.registry.card import metric_rows
 
 THOUSAND = torch.ones(1000)
@@ -179,7 +180,7 @@ def test_labels_that_do_not_name_channels_stop_a_channels_extractor(stacks: Prep
         train_extractor(other, TINY, tmp_path / "out", pick("fp32"))
 
 
-class Real(nn.Module):
+class Real(Generator):
     """A generator that repeats the first `num` training images."""
 
     z_dim = 4
