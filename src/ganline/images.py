@@ -19,7 +19,10 @@ def to_network(images: torch.Tensor) -> torch.Tensor:
 
 
 def to_pixels(images: torch.Tensor) -> torch.Tensor:
-    """float [N, C, H, W] in [-1, 1] (clamped) -> uint8 [N, C, H, W] in 0..255, rounded to nearest."""
+    """float [N, C, H, W] in [-1, 1] (clamped) -> uint8 [N, C, H, W] in 0..255, rounded to nearest; pixels stay as they
+    are."""
+    if images.dtype == torch.uint8:
+        return images
     return images.detach().float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 

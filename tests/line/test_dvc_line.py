@@ -12,6 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from ganline.config import read_yaml
+from ganline.integrations.dvc_repo import is_current
 from tests.line.project import GOALS, STAGES, Project, make_project
 
 
@@ -37,6 +38,8 @@ def test_the_line_ends_in_a_bundle_with_its_measures(project) -> None:
 
 def test_a_second_repro_runs_nothing(project) -> None:
     assert project.stages_run(project.must("dvc", "repro", *GOALS)) == []
+    assert Path.cwd() != project.root  # a workspace is asked from the checkout
+    assert is_current(project.root, GOALS)
 
 
 def test_no_out_tells_of_this_machine(project) -> None:

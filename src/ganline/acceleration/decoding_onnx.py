@@ -1,6 +1,6 @@
 """The teacher in ONNX Runtime: files written, files opened, images decoded.
 
-A folder holds `step.onnx` and `step.int8.onnx` (decoding_graph.py), `decoder.onnx` (tokens -> image) and, where the
+A folder holds `step.onnx` and `step.int8.onnx` (decoding_graph.py), `decoder.onnx` (tokens -> pixels) and, where the
 tokenizer's decoder multiplies, `decoder.int8.onnx`. The tables that conditions are looked up in lie in the step's file
 as tensors that no node reads. Every step runs with its inputs and outputs bound beforehand: nothing is copied, and keys
 and values are written where they are read.
@@ -24,6 +24,7 @@ from ganline.acceleration.decoding_int8 import evened, multiply_int8, peaks_of
 from ganline.acceleration.export import EXAMPLES, read_model, strip, write_model
 from ganline.acceleration.quantize import MULTIPLYING, from_last_product, keep_used_domains
 from ganline.errors import BundleError, ConfigError
+from ganline.images import to_pixels
 from ganline.language.drawing import phi
 from ganline.language.teacher import Teacher
 from ganline.models.spec import Generator
@@ -103,15 +104,14 @@ def with_tables(model: Any, teacher: Teacher) -> Any:
 
 
 class Decoder(nn.Module):
-    """tokens int64 [B, T] -> image float32 [B, C, H, W]."""
+    """tokens int64 [B, T] -> image uint8 [B, C, H, W]."""
 
     def __init__(self, tokenizer: Any):
         super().__init__()
         self.tokenizer = tokenizer
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        image: torch.Tensor = self.tokenizer.decode(tokens)
-        return image
+        return to_pixels(self.tokenizer.decode(tokens))
 
 
 def export_decoder(teacher: Teacher, path: Path) -> None:
@@ -291,7 +291,7 @@ class OnnxTeacher(Generator):
                 rows = slice(parts[i][0], parts[i][-1] + 1)
                 lane = self.lane(worker, len(parts[i]))
                 tokens = lane.decode(np.concatenate([each[rows] for each in starts]), levels[rows])
-                results[i] = tokens, self.decoder.run(None, {"tokens": tokens})[0] if paint else np.empty(0, np.float32)
+                results[i] = tokens, self.decoder.run(None, {"tokens": tokens})[0] if paint else np.empty(0, np.uint8)
 
         with self.lock:  # lanes are memory that is written
             if self.pool is None or len(parts) == 1:
@@ -311,7 +311,7 @@ class OnnxTeacher(Generator):
                 yield int(tokens[0])
 
     def decode(self, tokens: torch.Tensor) -> torch.Tensor:
-        """int64 [B, num_tokens] -> image [B, C, H, W]."""
+        """int64 [B, num_tokens] -> image uint8 [B, C, H, W]."""
         return torch.from_numpy(self.decoder.run(None, {"tokens": tokens.cpu().numpy()})[0])
 
     def num_parts(self, batch: int) -> int:

@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from ganline.models.pixelshuffle import PixelShuffleGenerator
+from ganline.models.pixelshuffle import Gain, PixelShuffleGenerator
 from ganline.models.spec import Generator
 
 G = TypeVar("G", bound=Generator)
@@ -54,22 +54,19 @@ def fold_row(row: nn.Sequential) -> None:
 
 def fold_pixelshuffle(network: PixelShuffleGenerator) -> None:
     """Fold the stem's BatchNorm, which sees the Linear's outputs as [N, side, side, width], and those of each stage,
-    which see what a pixel shuffle made of the convolution's sub-pixels, in place."""
+    which see what a pixel shuffle made of the convolution's sub-pixels, in place. Activations then follow the products
+    directly, and runtimes compute the two in one. The labels' gain goes into the weights that read them."""
     first, *others = network.norms
     scale, shift = scale_and_shift(first)
-    network.stem = folded_layer(network.stem, scale.repeat(network.side**2), shift.repeat(network.side**2))
+    stem = folded_layer(network.stem, scale.repeat(network.side**2), shift.repeat(network.side**2))
+    if isinstance(network.gain, Gain):
+        stem.weight[:, network.z_dim :] *= network.gain.value
+        network.gain = nn.Identity()
+    network.stem = nn.Sequential(stem, network.acts[0])
     for i, norm in enumerate(others):
         scale, shift = (each.repeat_interleave(SUB_PIXELS) for each in scale_and_shift(norm))
-        network.convs[i] = folded_layer(network.convs[i], scale, shift)
-    network.norms = nn.ModuleList([Copy(), *(nn.Identity() for _ in others)])
-
-
-class Copy(nn.Module):
-    """In the place of the stem's BatchNorm: what comes next writes in place, and exporters make a detour of writing
-    into the view that the stem's output is. Compilers drop the copy."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.clone()
+        network.convs[i] = nn.Sequential(folded_layer(network.convs[i], scale, shift), network.acts[i + 1])
+    network.norms, network.acts = (nn.ModuleList(nn.Identity() for _ in each) for each in (network.norms, network.acts))
 
 
 def scale_and_shift(norm: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:

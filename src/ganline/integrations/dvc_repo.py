@@ -54,9 +54,11 @@ def is_current(root: Path, goals: Sequence[str] = ()) -> bool:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    # A bare name would be looked for in the dvc.yaml of the folder that this process works in.
+    named = [f"{root / 'dvc.yaml'}:{goal}" for goal in goals]
     try:
         with Repo(str(root)) as repo:
-            return not repo.status(list(goals) or None, with_deps=bool(goals))
+            return not repo.status(named or None, with_deps=bool(named))
     except DvcException as error:
         log.info("DVC cannot tell whether anything changed: %s", error)
         return False

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ganline.devices import Precision
 from ganline.language.llama import LlamaSize
-from ganline.schedules import Schedule, Value
+from ganline.schedules import Schedule, Value, is_on
 from ganline.training.config import TrainConfig
 
 
@@ -134,16 +134,19 @@ class StudentsConfig(BaseModel):
                 first = error.errors()[0]
                 where = ".".join(map(str, first["loc"]))
                 raise ValueError(f"ways.{name} is no training: {where}: {first['msg']}") from error
+            if is_on(self.ways[name].pair_weight) and "z_dim" in self.ways[name].train.get("model", {}):
+                raise ValueError(f"ways.{name} is paired with the language model's noise: its z_dim follows from that")
         return self
 
     def seeds_of(self, way: str) -> tuple[int, ...]:
         return self.ways[way].seeds or self.seeds
 
     def training(self, name: str, seed: int, *, z_dim: int = 1, prompt_dim: int = 1) -> TrainConfig:
-        """The `train` section of one student: its z is as long as its teacher's noise, one number a token."""
+        """The `train` section of one student: its z is as long as its teacher's noise, one number a token, unless the
+        way itself says otherwise."""
         way, section = self.ways[name], self.train.model_dump()
-        section |= way.train | {"seed": seed, "model": section["model"] | way.train.get("model", {})}
-        section["model"] |= {"z_dim": z_dim} | ({"prompt_dim": prompt_dim} if way.prompts else {})
+        model = section["model"] | {"z_dim": z_dim} | way.train.get("model", {})
+        section |= way.train | {"seed": seed, "model": model | ({"prompt_dim": prompt_dim} if way.prompts else {})}
         section["objective"]["pair_weight"] = way.pair_weight
         return TrainConfig.model_validate(section)
 

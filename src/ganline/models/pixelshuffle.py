@@ -13,14 +13,14 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
-from torch.nn.functional import leaky_relu, pixel_shuffle, pixel_unshuffle, relu
+from torch.nn.functional import leaky_relu, pixel_shuffle, pixel_unshuffle
 
 from ganline.models.layers import BatchNorm2d, one_hot, projected, stem_resolution
 from ganline.models.spec import Conditioning, Discriminator, Generator, ImageSpec
 
 LABEL_GAIN = 3.0  # a one-hot label beside unit-variance z, loud enough to be heard from the first step
 PROMPT_FEATURES, PROMPT_GAIN = 64, 0.5  # what G's stem reads of a prompt: prompts then differ about as labels do
-MIN_WIDTH, MAX_WIDTH = 16, 256
+MAX_WIDTH = 256
 FEATURES = 128
 LARGEST_STEM = 8
 
@@ -34,6 +34,8 @@ class PixelShuffleConfig(BaseModel):
     """Length of the latent."""
     g_width: int = Field(default=96, ge=4)
     """Channels of G at the smallest side; each doubling halves them."""
+    g_least: int = Field(default=16, ge=4)
+    """Channels of G that no doubling goes below."""
     d_width: int = Field(default=32, ge=4)
     """Channels of D at half the resolution; each halving doubles them."""
     class_conditional: bool = True
@@ -60,10 +62,12 @@ class PixelShuffleGenerator(Generator):
         self.z_dim, self.num_classes, self.prompt_dim = config.z_dim, num_classes, config.prompt_dim
         told = PROMPT_FEATURES if config.prompt_dim else num_classes
         self.side, doublings = stem_resolution(image.resolution, LARGEST_STEM)
-        widths = [max(config.g_width >> i, MIN_WIDTH) for i in range(doublings)]
+        widths = [max(config.g_width >> i, config.g_least) for i in range(doublings)]
         self.width = widths[0]
+        self.gain: nn.Module = Gain(LABEL_GAIN) if num_classes and not config.prompt_dim else nn.Identity()
         self.stem = nn.Linear(config.z_dim + told, self.width * self.side**2, bias=False)
         self.norms = nn.ModuleList(BatchNorm2d(width) for width in widths)
+        self.acts = nn.ModuleList(nn.ReLU(inplace=True) for _ in widths)
         # Each convolution makes the four sub-pixels of what comes next: the last one those of the image itself.
         self.convs = nn.ModuleList(nn.Conv2d(a, 4 * b, 3, padding=1) for a, b in pairwise([*widths, image.channels]))
         self.residuals = nn.ModuleList(residual(width) for width in widths[1:])
@@ -74,15 +78,26 @@ class PixelShuffleGenerator(Generator):
         if self.prompt_dim:
             z = torch.cat([z, self.prompt(label).to(z.dtype)], dim=1)
         elif self.num_classes:
-            z = torch.cat([z, LABEL_GAIN * one_hot(label, self.num_classes, z)], dim=1)
+            z = torch.cat([z, self.gain(one_hot(label, self.num_classes, z))], dim=1)
         # The stem writes [N, H, W, C]: seen as [N, C, H, W] that is channels_last without a copy.
         x = self.stem(z).view(-1, self.side, self.side, self.width).permute(0, 3, 1, 2)
-        for i, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True)):
-            x = relu(norm(x), inplace=True)
+        for i, (norm, act, conv) in enumerate(zip(self.norms, self.acts, self.convs, strict=True)):
+            x = act(norm(x))
             if i:
                 x = x + self.residuals[i - 1](x)
             x = pixel_shuffle(conv(x), 2)
         return torch.tanh(x)
+
+
+class Gain(nn.Module):
+    """x times a constant."""
+
+    def __init__(self, value: float):
+        super().__init__()
+        self.value = value
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.value * x
 
 
 def residual(width: int) -> nn.Module:

@@ -15,7 +15,13 @@ from ganline.page.glossary import figure, is_number, listed, number
 from ganline.page.pareto import ceiling, distance, form_name
 
 Held = Literal["held", "open", "broken"]
-SECONDS = ("train_seconds", "training_seconds", "seconds")
+LENGTHS = {
+    "train_cpu_seconds": "seconds of the processor (whatever else ran)",
+    "train_seconds": "seconds of the clock (other work slows it)",
+    "images_seen": "images",
+}
+"""Key of a training's length -> its unit, the best measure first."""
+BANK_SECONDS = "at the fastest form_seconds"
 
 
 @dataclass(frozen=True)
@@ -149,29 +155,26 @@ def cold_start(study: Study) -> Unfairness:
 
 
 def training(study: Study) -> Unfairness:
-    """The teacher's training against that of all ways together, in seconds if they are known, else in images."""
+    """The teacher's training against that of all ways together and the bank: in seconds of the processor if they are
+    known, else in seconds of the clock, else in images."""
     unfair = "A language model that was stopped early is easy to match."
-    ways = list(study.ablation.values())
-    for keys, unit in ((SECONDS, "seconds"), (("images_seen",), "images")):
-        ours, theirs = seconds_of(study.language, keys), [seconds_of(each, keys) for each in ways]
-        if unit == "images" and ours is None and is_number(study.language.get("kimg")):
+    ways, bank = list(study.ablation.values()), number(study.bank, BANK_SECONDS)
+    for key, unit in LENGTHS.items():
+        ours, theirs = number(study.language, key), [number(each, key) for each in ways]
+        if key == "images_seen" and ours is None and is_number(study.language.get("kimg")):
             ours = 1000 * float(study.language["kimg"])
         known = [each for each in theirs if each is not None]
         if ours is not None and known and len(known) == len(ways):
-            enough = ours >= sum(known)
+            owed = bank if bank is not None and key != "images_seen" else 0.0
+            enough = ours >= sum(known) + owed
             done = (
                 f"The language model was trained for {ours:,.0f} {unit}, all trainings of the {len(known)} ways "
-                f"together for {sum(known):,.0f}{'' if enough else ': less than these'}."
+                f"together for {sum(known):,.0f}{f', and the bank took {owed:,.0f}' if owed else ''}"
+                f"{'' if enough else ': less than these'}."
             )
-            if unit == "seconds":
-                done += " Seconds are those of this machine’s clock, whatever else ran."
             return Unfairness("An untrained teacher", unfair, done, "held" if enough else "broken")
     done = "The lengths of the trainings are not recorded on both sides."
     return Unfairness("An untrained teacher", unfair, done, "open")
-
-
-def seconds_of(given: Mapping[str, Any], keys: Sequence[str]) -> float | None:
-    return next((number(given, key) for key in keys if number(given, key) is not None), None)
 
 
 def reconstruction(study: Study) -> Unfairness:
@@ -228,8 +231,8 @@ def selection(study: Study) -> Unfairness:
     name = str((study.verdict.get("equal") or {}).get("student", ""))
     done = (
         f"{name or 'No student'} was chosen among {len(students)} student forms by the images and seeds that it is "
-        "told by; whether it is no worse is asked of two extractors and the whole interval, and forms within 5 % of "
-        "the least latency count as equal."
+        "told by; whether it is no worse is asked of two extractors and of each half of the real images, and forms "
+        "within 5 % of the least latency count as equal."
     )
     return Unfairness("Choosing after seeing", "Telling the best of many by what chose it.", done, "open")
 

@@ -2,7 +2,7 @@
 
 Keys that the page reads of a study's plain mappings; whatever else they hold is shown under its own key:
 `tokenizer`: name, num_tokens, vocab, records (`fd`, …) or `reconstruction` with them. `language`: nats_per_token,
-nats_per_dim, `baselines` {name: {nats_per_token, nats_per_dim}}, kimg or images_seen or train_seconds. `likelihood`:
+nats_per_dim, `baselines` {name: {nats_per_token, nats_per_dim}}, kimg or images_seen or train_seconds and train_cpu_seconds. `likelihood`:
 {real, teacher, way: {nats_per_token, class_entropy}}. `prompts`: encoder {…_ms}, paths {variant: {p50_ms, …}},
 adherence {real, teacher, way: {class accuracy, attributes, …}}. `verdict`: as acceleration/ratios.py makes it.
 """
@@ -151,8 +151,9 @@ def sentences(study: Study) -> list[str]:
     if equal:
         sure = "surely nearer to them" if equal.get("surely_better") else "not surely nearer"
         told.append(
-            "Equal quality means: the student is not surely farther from real images than the language model’s best "
-            f"form (paired, the same seeds). Here it is {sure}."
+            "Equal quality means: by the first extractor the student is surely no farther from real images than the "
+            "language model’s best form (paired by seed; against all real images and against each half of them), and "
+            f"not surely farther by the second. Here it is {sure}."
         )
     elif best:
         told.append(

@@ -16,6 +16,8 @@ from ganline.training.tracker import SYSTEM, read_lines
 if TYPE_CHECKING:
     from ganline.devices import Compute
 
+CLOCK, PROCESSOR = "train_seconds", "train_cpu_seconds"
+
 
 def described(compute: Compute) -> dict[str, Any]:
     """The machine, as far as times hang on it."""
@@ -26,13 +28,15 @@ def described(compute: Compute) -> dict[str, Any]:
     return machine(compute) | {"cores": available_cores(), "onnxruntime": onnxruntime.__version__}
 
 
-def train_seconds(root: Path, recipe: str) -> float | None:
-    """How long a training of this recipe ran here, from its log; None where it came from a cache."""
+def train_seconds(root: Path, recipe: str) -> dict[str, float]:
+    """How long a training of this recipe ran here by its log: seconds of the clock, and of the processor, which do not
+    feel other work. Empty where it came from a cache."""
     lines = read_lines(home(root) / "work" / recipe[:16] / SYSTEM)
     if not lines:
-        return None
+        return {}
     before = [0, *(line["nimg"] for line in lines)]
-    return float(sum((line["nimg"] - a) / line["images_per_second"] for a, line in zip(before, lines, strict=False)))
+    seconds = [(line["nimg"] - a) / line["images_per_second"] for a, line in zip(before, lines, strict=False)]
+    return {CLOCK: float(sum(seconds)), PROCESSOR: float(sum(line["cpu_seconds"] for line in lines))}
 
 
 def language_facts(config: Config, root: Path) -> dict[str, Any]:
@@ -45,8 +49,7 @@ def language_facts(config: Config, root: Path) -> dict[str, Any]:
     }
     prompts, nothing = config.llm.prompt_share, config.llm.unconditional_share
     facts["shares"] = {"classes": 1 - prompts - nothing, "prompts": prompts, "nothing": nothing}
-    seconds = train_seconds(root, llm_recipe(config, root))
-    return facts | ({} if seconds is None else {"train_seconds": seconds})
+    return facts | train_seconds(root, llm_recipe(config, root))
 
 
 def ablation(config: Config, root: Path, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,6 +59,6 @@ def ablation(config: Config, root: Path, found: Mapping[str, Any]) -> dict[str, 
         trainings = [student_section(config, root, name, seed) for seed in record["seeds"]]
         way = config.students.ways[name]
         seconds = [train_seconds(root, student_recipe(section, way, root)) for section in trainings]
-        known = [each for each in seconds if each is not None]
-        told_ways[name] = record | ({"train_seconds": sum(known)} if len(known) == len(seconds) else {})
+        known = {key: sum(each[key] for each in seconds) for key in (CLOCK, PROCESSOR)} if all(seconds) else {}
+        told_ways[name] = record | known
     return told_ways

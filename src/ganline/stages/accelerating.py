@@ -33,6 +33,7 @@ def accelerate(config: Config, root: Path) -> None:
     from ganline.acceleration.quantize import quantize_generator
     from ganline.acceleration.runtime import open_generator
     from ganline.devices import make_exact, pick
+    from ganline.images import to_pixels
 
     make_exact()
     compute, folder, n = pick("fp32"), fresh_folder(root / ACCELERATED), config.accelerate.calibration
@@ -52,9 +53,9 @@ def accelerate(config: Config, root: Path) -> None:
             shape = {"prompt_dim": G.prompt_dim} if G.prompt_dim else {"num_classes": G.num_classes}
             export_generator(G, files["onnx"], **shape)
             quantize_generator(files["onnx"], files["int8"], z=z, condition=told)
-            image = G(z, told)
+            image = to_pixels(G(z, told)).float()
             parity[name] = {
-                form: {"mean_error": float((open_generator(path, threads=1)(z, told) - image).abs().mean())}
+                form: {"mean_error_levels": float((open_generator(path, threads=1)(z, told) - image).abs().mean())}
                 for form, path in files.items()
             }
     write_json(folder / "parity.json", parity)

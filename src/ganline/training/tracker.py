@@ -26,6 +26,7 @@ class Tracker:
         self.folder = folder
         self._process = psutil.Process()
         self._process.cpu_percent()
+        self._cpu_seconds = time.process_time()
 
     def rewind(self, step: int) -> None:
         """Keep only lines up to and including `step`."""
@@ -44,6 +45,8 @@ class Tracker:
         }
         if device_memory_mb is not None:
             load["device_memory_mb"] = round(device_memory_mb, 1)
+        before, self._cpu_seconds = self._cpu_seconds, time.process_time()
+        load["cpu_seconds"] = round(self._cpu_seconds - before, 3)
         now = {"step": step, "nimg": nimg, "time": time.time(), "images_per_second": round(images_per_second, 1)}
         append(self.folder / SYSTEM, now | load)
 

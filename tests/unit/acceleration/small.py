@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ganline.images import to_pixels
 from ganline.models.spec import Generator
 from ganline.seeds import generator
 from tests.unit.variants import FAMILIES, LABELS, conditioning, image_spec
@@ -39,3 +40,8 @@ def drawn(G: Generator, n: int, *, conditional: bool = True, seed: int = 0) -> t
     """z [n, z_dim], and labels [n] of a conditional G."""
     z = torch.randn(n, G.z_dim, generator=generator(seed, "test z"))
     return z, torch.randint(len(LABELS), (n,), generator=generator(seed, "test label")) if conditional else None
+
+
+def levels_apart(image: torch.Tensor, exact: torch.Tensor) -> int:
+    """The largest difference of two images in pixels, each of them floats in [-1, 1] or pixels."""
+    return int((to_pixels(image).int() - to_pixels(exact).int()).abs().max())

@@ -19,6 +19,7 @@ from ganline.errors import BundleError, ConfigError, GanlineError
 from ganline.language.drawing import draw
 from ganline.language.llama import Llama, LlamaSize
 from ganline.language.teacher import Teacher
+from tests.unit.acceleration.small import levels_apart
 from tests.unit.teachers import NUM_TOKENS, PROMPT_DIM, VOCAB, ToyTokenizer, noise, share_equal, teacher
 
 GUIDED = {"guidance": 1.8, "top_k": 11, "temperature": 0.8}
@@ -85,7 +86,7 @@ def test_onnx_runtime_draws_eagers_tokens_and_images(exported: Path, threads: in
     for n in (1, 2, 37):
         z, label = noise(n, seed=n)
         assert share_equal(found.tokens(z, label), T.tokens(z, label)) > 0.99
-    torch.testing.assert_close(found(z, label), T.tokenizer.decode(found.tokens(z, label)))
+    assert levels_apart(found(z, label), T.tokenizer.decode(found.tokens(z, label))) <= 1
     assert share_equal(found.tokens(z, None), T.tokens(z, None)) > 0.99
 
 
@@ -96,7 +97,7 @@ def test_guidance_top_k_temperature_and_prompts_are_in_the_graph(guided_folder: 
         tokens = T.tokens(z, condition)
         assert share_equal(found.tokens(z, condition), tokens) > 0.99
     assert share_equal(found.tokens(z, label), tokens) < 0.9
-    torch.testing.assert_close(found(z, label), T.tokenizer.decode(found.tokens(z, label)), atol=1e-5, rtol=1e-5)
+    assert levels_apart(found(z, label), T.tokenizer.decode(found.tokens(z, label))) <= 1
 
 
 @pytest.mark.parametrize("form", ["onnx", "int8"])

@@ -30,7 +30,7 @@ def quantised(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_paints_nearly_what_float32_paints(exported: Path, quantised: Path) -> None:
     exact, rough = open_generator(exported), open_generator(quantised)
     z, label = drawn(exact, 64)
-    image = exact(z, label)
+    image = exact(z, label).float()
     error = (rough(z, label) - image).abs().mean()
     assert 0.0 < error < 0.05 * image.std()
     assert (rough.z_dim, rough.num_classes) == (exact.z_dim, exact.num_classes)
@@ -85,4 +85,5 @@ def test_what_follows_the_last_product_stays_with_it(exported: Path) -> None:
     model = read_model(exported)
     kept = from_last_product(model)
     kinds = {node.name: node.op_type for node in model.graph.node}
-    assert [kinds[name] for name in kept] == ["Conv", "DepthToSpace", "Tanh"]
+    assert [kinds[name] for name in kept][:3] == ["Conv", "DepthToSpace", "Tanh"]
+    assert {kinds[name] for name in kept[3:]} == {"Add", "Mul", "Round", "Clip", "Cast"}  # to pixels

@@ -129,3 +129,36 @@ def test_equal_quality_is_asked_of_both_extractors() -> None:
     found = verdict([*teachers, liked_once, liked_twice])
     assert found["equal"]["student"] == "s2 int8"
     assert "distance by the second extractor 0.500 and 0.400" in found["words"]
+
+
+def test_by_the_second_extractor_a_student_may_not_be_surely_farther_and_need_not_be_nearer() -> None:
+    teacher, student = with_second(TEACHERS[1], 0.5), variant("s1", "int8", 0.1, 1.0)
+    pattern = np.linspace(-1.0, 1.0, 10)[::-1] * 0.01  # against the teacher's, so that the pairs vary
+
+    def second(value: float) -> Variant:
+        return replace(student, quality=dict(student.quality) | {"fd_second": record("fd_second", value + pattern)})
+
+    assert is_no_worse(second(0.501), teacher)
+    assert not is_no_worse(second(0.52), teacher)
+
+
+def in_halves(each: Variant, fd: float, *, tilt: float) -> Variant:
+    """Its distances, against the halves `tilt` above and below them."""
+    values = fd + np.linspace(-1.0, 1.0, 10) * 0.01
+    halves = np.stack([values + tilt, values - tilt], axis=1)
+    return replace(each, quality={"fd": record("fd", values, halves=halves)})
+
+
+def test_equal_quality_is_asked_of_each_half_of_the_real_images() -> None:
+    teacher = in_halves(TEACHERS[1], 2.0, tilt=0.0)
+    student = variant("s1", "int8", 0.1, 1.5)
+    assert is_no_worse(in_halves(student, 1.5, tilt=0.4), teacher)
+    assert not is_no_worse(in_halves(student, 1.5, tilt=0.6), teacher)  # worse against one half
+    found = verdict([teacher, in_halves(student, 1.5, tilt=0.4)])["equal"]
+    assert found["interval"] == pytest.approx([-0.5, -0.5])
+    assert [low for low, _ in found["halves"]] == pytest.approx([-0.1, -0.9])
+    low, high = found["interval_of_halves_at_random"]  # one degree of freedom: told, and decides nothing
+    assert low < -5 and high > 4
+    assert "against each half of the real images -0.100 to -0.100 and -0.900 to -0.900" in verdict(
+        [teacher, in_halves(student, 1.5, tilt=0.4)]
+    )["words"]

@@ -36,6 +36,11 @@ def test_a_way_changes_what_it_names_and_nothing_else() -> None:
     assert config.seeds_of("s1") == (0, 1) and config.seeds_of("narrow") == (5,)
 
 
+def test_a_way_that_is_not_paired_may_have_a_shorter_z() -> None:
+    config = students(short={"what": "short", "train": {"model": {"z_dim": 16}}})
+    assert config.training("short", 0, z_dim=49).model.z_dim == 16
+
+
 def test_no_two_ways_or_seeds_share_a_recipe(tmp_path) -> None:
     config = students()
     recipes = {
@@ -57,6 +62,7 @@ def test_a_way_whose_words_change_is_not_trained_again(tmp_path) -> None:
     [
         ({"what": "x", "train": {"model": {"g_widht": 3}}}, "ways.bad is no training"),
         ({"what": "x", "train": {"batch": 0}}, "ways.bad is no training"),
+        ({"what": "x", "pair_weight": 1.0, "train": {"model": {"z_dim": 16}}}, "its z_dim follows from that"),
         ({"what": "x", "reals": "dreams"}, "Input should be"),
     ],
 )
