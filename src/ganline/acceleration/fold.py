@@ -58,6 +58,7 @@ def fold_pixelshuffle(network: PixelShuffleGenerator) -> None:
     directly, and runtimes compute the two in one. The labels' gain goes into the weights that read them."""
     first, *others = network.norms
     scale, shift = scale_and_shift(first)
+    assert isinstance(network.stem, nn.Linear)
     stem = folded_layer(network.stem, scale.repeat(network.side**2), shift.repeat(network.side**2))
     if isinstance(network.gain, Gain):
         stem.weight[:, network.z_dim :] *= network.gain.value

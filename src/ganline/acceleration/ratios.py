@@ -132,6 +132,7 @@ def words(found: dict[str, Any]) -> str:
     """One paragraph that says what was compared with what."""
     low, high = found["interval"]
     halves = " and ".join(f"{low:+.3f} to {high:+.3f}" for low, high in found["halves"])
+    halves = f" (against each half of the real images {halves})" if halves else ""
     return (
         f"{found['student']} makes an image in {found['student_ms']:.2f} ms, "
         f"{found['latency_ratio']:.1f} times as fast as {found['teacher_latency']} "
@@ -141,8 +142,7 @@ def words(found: dict[str, Any]) -> str:
         f"({found['teacher_throughput_value']:,.0f}), its fastest form there. "
         f"Its {found['name']} is {found['student_distance']:.3f}, against {found['teacher_distance']:.3f} of "
         f"{found['teacher_best']}, the teacher's best form: {found['difference']:+.3f}, "
-        f"95 % interval {low:+.3f} to {high:+.3f}{f' (against each half of the real images {halves})' if halves else ''}."
-        + beside(found["beside"])
+        f"95 % interval {low:+.3f} to {high:+.3f}{halves}." + beside(found["beside"])
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+import numpy as np
 import torch
 
 from ganline.acceleration.export import CONDITION, KIND, read_model
@@ -20,12 +21,13 @@ from ganline.models.spec import Generator
 
 
 class OnnxGenerator(Generator):
-    """A session of ONNX Runtime on the CPU. Labels become one-hot; floats (a mixture, a prompt) pass as they are."""
+    """A session of ONNX Runtime on the CPU: paints pixels. Labels become one-hot; floats (a mixture, a prompt) pass as
+    they are."""
 
     def __init__(self, session: Any, *, z_dim: int, num_classes: int, prompt_dim: int):
         super().__init__()
         self.session, self.z_dim, self.num_classes, self.prompt_dim = session, z_dim, num_classes, prompt_dim
-        self.one_hots = torch.eye(num_classes)
+        self.one_hots = np.eye(num_classes, dtype=np.float32)
 
     def forward(self, z: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
         # Arrays share the tensors' memory; at batch 1 that is 20 µs faster than binding them (of 330).
@@ -33,7 +35,7 @@ class OnnxGenerator(Generator):
         if self.num_classes or self.prompt_dim:
             assert condition is not None, "this generator needs a label or a prompt's embedding"
             told = condition.cpu()
-            feed[CONDITION] = (told.float() if told.is_floating_point() else self.one_hots[told]).numpy()
+            feed[CONDITION] = told.float().numpy() if told.is_floating_point() else self.one_hots[told.numpy()]
         return torch.from_numpy(self.session.run(None, feed)[0]).to(z.device)
 
 

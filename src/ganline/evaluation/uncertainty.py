@@ -112,17 +112,15 @@ def paired_difference(key: str, champion: Mapping[str, Any], challenger: Mapping
     return Difference(key, champion["name"], champion["value"], challenger["value"], value, low, high, halves)
 
 
-def paired_intervals(
-    key: str, champion: Mapping[str, Any], challenger: Mapping[str, Any]
-) -> list[tuple[float, float]]:
+def paired_intervals(key: str, champion: Mapping[str, Any], challenger: Mapping[str, Any]) -> list[tuple[float, float]]:
     """Intervals of challenger - champion over the seeds alone: against all real images, then, where the figure is
     measured on them, against each half of them. Raises GateError as `paired_difference`."""
     paired_difference(key, champion, challenger)  # one protocol
     seeds = [str(seed) for seed in champion["seeds"]]
     columns = [[challenger["per_seed"][seed] - champion["per_seed"][seed] for seed in seeds]]
     if "per_half" in champion and "per_half" in challenger:
-        rows = ((challenger["per_half"][seed], champion["per_half"][seed]) for seed in seeds)
-        columns += zip(*([a - b for a, b in zip(*pair, strict=True)] for pair in rows), strict=True)
+        for half in (0, 1):
+            columns.append([challenger["per_half"][seed][half] - champion["per_half"][seed][half] for seed in seeds])
     return [t_interval(column) for column in columns]
 
 

@@ -65,7 +65,7 @@ class PixelShuffleGenerator(Generator):
         widths = [max(config.g_width >> i, config.g_least) for i in range(doublings)]
         self.width = widths[0]
         self.gain: nn.Module = Gain(LABEL_GAIN) if num_classes and not config.prompt_dim else nn.Identity()
-        self.stem = nn.Linear(config.z_dim + told, self.width * self.side**2, bias=False)
+        self.stem: nn.Module = nn.Linear(config.z_dim + told, self.width * self.side**2, bias=False)
         self.norms = nn.ModuleList(BatchNorm2d(width) for width in widths)
         self.acts = nn.ModuleList(nn.ReLU(inplace=True) for _ in widths)
         # Each convolution makes the four sub-pixels of what comes next: the last one those of the image itself.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from ganline.acceleration.study import Study, Variant
 from ganline.page.glossary import figure, is_number, listed, number

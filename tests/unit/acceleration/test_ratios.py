@@ -159,6 +159,7 @@ def test_equal_quality_is_asked_of_each_half_of_the_real_images() -> None:
     assert [low for low, _ in found["halves"]] == pytest.approx([-0.1, -0.9])
     low, high = found["interval_of_halves_at_random"]  # one degree of freedom: told, and decides nothing
     assert low < -5 and high > 4
-    assert "against each half of the real images -0.100 to -0.100 and -0.900 to -0.900" in verdict(
-        [teacher, in_halves(student, 1.5, tilt=0.4)]
-    )["words"]
+    assert (
+        "against each half of the real images -0.100 to -0.100 and -0.900 to -0.900"
+        in verdict([teacher, in_halves(student, 1.5, tilt=0.4)])["words"]
+    )

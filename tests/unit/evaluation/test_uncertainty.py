@@ -12,6 +12,7 @@ from ganline.evaluation.uncertainty import (
     crossed_interval,
     paired_difference,
     paired_differences,
+    paired_intervals,
     quantile,
     spread,
     t_interval,
@@ -79,6 +80,21 @@ def test_halves_are_compared_where_both_have_them() -> None:
     b = record([1.0] * 10, per_half={seed: [2.0, 3.5] for seed in seeds})
     found = paired_difference("fd", a, b)
     assert found.halves == (-1.0, -0.5) and found.value == -0.75
+
+
+def test_intervals_over_seeds_are_of_all_real_images_then_of_each_half() -> None:
+    noise = np.array([0.1, -0.1] * 5)
+    seeds = [str(seed) for seed in range(1, 11)]
+    a = record([2.0] * 10, per_half={seed: [3.0, 4.0] for seed in seeds})
+    halves = {seed: [2.0 + own, 4.5 + own] for seed, own in zip(seeds, noise, strict=True)}
+    b = record(list(1.0 + noise), per_half=halves)
+    found = paired_intervals("fd", a, b)
+    assert found[0] == pytest.approx(t_interval(list(noise - 1.0)))
+    assert found[1] == pytest.approx(t_interval(list(noise - 1.0)))
+    assert found[2] == pytest.approx(t_interval(list(noise + 0.5)))
+    assert len(paired_intervals("recall", record([2.0, 2.1]), record([1.0, 1.2]))) == 1
+    with pytest.raises(GateError, match="two protocols"):
+        paired_intervals("fd", a, b | {"n": 50})
 
 
 @pytest.mark.parametrize(("part", "value"), [("n", 50), ("split", "val"), ("name", "fd_y_n100"), ("seeds", [4, 5])])
