@@ -33,7 +33,7 @@ KIND = ("classes", "prompt", "none")
 
 
 class Pixels(nn.Module):
-    """G's pixels. A float condition is passed on as it is, or as the class that a one-hot names if G looks labels up."""
+    """G's pixels. A float condition passes as it is, or as the class that a one-hot names if G looks labels up."""
 
     def __init__(self, G: Generator, *, looks_up: bool):
         super().__init__()

@@ -3,8 +3,9 @@
 Keys that the page reads of a study's plain mappings; whatever else they hold is shown under its own key:
 `tokenizer`: name, num_tokens, vocab, records (`fd`, …) or `reconstruction` with them. `language`: nats_per_token,
 nats_per_dim, `baselines` {name: {nats_per_token, nats_per_dim}}, kimg or images_seen, train_seconds and
-train_cpu_seconds. `likelihood`: {real, teacher, way: {nats_per_token, class_entropy}}. `prompts`: encoder {…_ms}, paths {variant: {p50_ms, …}},
-adherence {real, teacher, way: {class accuracy, attributes, …}}. `verdict`: as acceleration/ratios.py makes it.
+train_cpu_seconds. `likelihood`: {real, teacher, way: {nats_per_token, class_entropy}}. `prompts`: encoder {…_ms}, paths
+{variant: {p50_ms, …}}, adherence {real, teacher, way: {class accuracy, attributes, …}}. `verdict`: as
+acceleration/ratios.py makes it.
 """
 
 from __future__ import annotations
