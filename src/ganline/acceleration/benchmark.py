@@ -48,6 +48,16 @@ class Turns:
     rounds: int
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What the clock found, by form: times; why others could not be had; and pixels uint8 [batch, C, H, W] of equal
+    inputs, for whoever wants to know whether forms of one network paint the same."""
+
+    timings: dict[str, Timing]
+    failed: dict[str, str]
+    images: dict[str, torch.Tensor]
+
+
 def take_turns(
     forms: Sequence[Pass],
     *,
@@ -91,11 +101,10 @@ def measure_times(
     draw: Draw,
     compute: Compute,
     batch: int = 64,
-) -> tuple[dict[str, Timing], dict[str, str]]:
+) -> Measured:
     """Times of each form: a single image on one thread, and `batch` of them on `threads`.
 
-    Each of the two takes `rounds` rounds, or as many as fit into half of `seconds`; openings come on top. The second
-    mapping says why a form could not be had.
+    Each of the two takes `rounds` rounds, or as many as fit into half of `seconds`; openings come on top.
     """
     warn_if_busy(threads)
     single, cold_ms, failed = open_all(forms, draw=draw, compute=compute)
@@ -108,6 +117,8 @@ def measure_times(
         wide = single if threads == 1 else {name: forms[name](threads) for name in single}
         flow = turns([passes(G, batch=batch) for G in wide.values()], passes=BATCH_PASSES)
         log.info("times: %d rounds of %d images on %d threads", flow.rounds, batch, threads)
+        with torch.inference_mode():
+            images = {name: to_pixels(G(*draw(G, batch, 0))).cpu() for name, G in wide.items()}
     timings = {}
     for name, ms, batch_ms in zip(single, latency.ms, flow.ms, strict=True):
         p50, p95 = np.percentile(ms, (50, 95))
@@ -119,7 +130,7 @@ def measure_times(
             cold_ms=cold_ms[name],
             rounds=latency.rounds,
         )
-    return timings, failed
+    return Measured(timings, failed, images)
 
 
 def open_all(

@@ -10,6 +10,8 @@ Kind = Literal["teacher", "student"]
 FORMS = ("eager", "compiled", "onnx", "int8")
 """torch as it is; torch.compile; ONNX Runtime in float32; ONNX Runtime with int8 weights and activations."""
 
+EQUAL_PIXELS = "equal_pixels"
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -77,7 +79,7 @@ class Study:
     between: Mapping[str, Any]
     """Student -> records of its distance to the teacher's images."""
     parity: Mapping[str, Any] = field(default_factory=dict)
-    """Model -> form -> how far its numbers are from torch's in float32."""
+    """Model -> form -> how far its numbers are from torch's in float32; `equal_pixels`: the share that is the same."""
     verdict: Mapping[str, Any] = field(default_factory=dict)
     """Ratios at equal quality: see acceleration/ratios.py."""
 

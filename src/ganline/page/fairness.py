@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ganline.acceleration.study import Study, Variant
+from ganline.acceleration.study import EQUAL_PIXELS, Study, Variant
 from ganline.page.glossary import figure, is_number, listed, number
 from ganline.page.pareto import ceiling, distance, form_name
 
@@ -21,6 +21,8 @@ LENGTHS = {
     "images_seen": "images",
 }
 """Key of a training's length -> its unit, the best measure first."""
+ALIKE = 0.95
+"""Share of equal pixels above which float32 forms are one model: a token that rounding turns changes a whole image."""
 BANK_SECONDS = "at the fastest form_seconds"
 
 
@@ -98,18 +100,27 @@ def own_quality(study: Study) -> Unfairness:
     if lacking or not study.variants:
         done, held = f"Without a distance of its own: {listed(lacking) if lacking else 'all'}.", "open"
     else:
-        done = (
-            "The images of float32 and of int8 were scored apart; eager, compiled and ONNX float32 differ by rounding"
-        )
-        told = study.parity.get("teacher", {}).get("onnx", {}).get("equal_tokens")
-        done += f": {told:.1%} of the language model’s tokens are torch’s in ONNX Runtime" if is_number(told) else ""
-        done, held = f"{done}. Compiled forms were not compared with the others.", "held"
+        done, held = "The images of float32 and of int8 were scored apart", "open"
+        if shares := equal_pixels(study):
+            (least, name), held = min(shares), "held" if min(shares)[0] >= ALIKE else "broken"
+            done += f"; of eager, compiled and ONNX float32, {least:.2%} of pixels or more are equal (least: {name})"
+        done += "." if shares else "; whether float32 forms paint the same was not measured."
     return Unfairness(
         "Quality of another form",
         "The speed of int8 told beside the quality of float32.",
         done,
         held,  # type: ignore[arg-type]
     )
+
+
+def equal_pixels(study: Study) -> list[tuple[float, str]]:
+    """Shares of pixels that compiled and ONNX float32 forms have in common with eager ones, with the form's name."""
+    return [
+        (float(each[EQUAL_PIXELS]), f"{model} {form}")
+        for model, forms in study.parity.items()
+        for form, each in forms.items()
+        if form in ("compiled", "onnx") and is_number(each.get(EQUAL_PIXELS))
+    ]
 
 
 def guidance(study: Study) -> Unfairness:

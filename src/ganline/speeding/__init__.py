@@ -7,11 +7,13 @@ any stage) and a new MLflow run each time.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from ganline.acceleration.study import EQUAL_PIXELS
 from ganline.config import Config, load_config
 from ganline.errors import GateError
 from ganline.files import atomic_folder, read_json, write_json
@@ -24,6 +26,8 @@ from ganline.stages.accelerating import TEACHER
 from ganline.stages.places import ACCELERATED, BANK, QUALITY, SPEEDUP, STUDENTS
 
 if TYPE_CHECKING:
+    import torch
+
     from ganline.acceleration.study import Study
     from ganline.devices import Compute
 
@@ -74,7 +78,7 @@ def measured(config: Config, root: Path, compute: Compute) -> Study:
     section, quality, load = config.speedup, read_json(root / QUALITY), psutil.getloadavg()[0]
     opens = forms(config, root, compute, prompts=False)
     num_classes = len(quality["labels"]) if len(quality["labels"]) > 1 else 0
-    timings, failed = measure_times(
+    clocked = measure_times(
         opens,
         threads=section.threads,
         rounds=section.rounds,
@@ -85,7 +89,7 @@ def measured(config: Config, root: Path, compute: Compute) -> Study:
     )
     costs = sizes(config, root, compute)
     variants = []
-    for name, timing in timings.items():
+    for name, timing in clocked.timings.items():
         model, form = name.split()
         variants.append(
             Variant(
@@ -118,7 +122,7 @@ def measured(config: Config, root: Path, compute: Compute) -> Study:
             "seed of times": TIME_SEED,
         },
         variants=tuple(variants),
-        failed=failed | not_timed,
+        failed=clocked.failed | not_timed,
         ablation=ablation(config, root, quality["ablation"]),
         tokenizer=quality["tokenizer"],
         language=language_facts(config, root),
@@ -126,9 +130,20 @@ def measured(config: Config, root: Path, compute: Compute) -> Study:
         bank={"n": bank["n"]} | ({} if widest is None else {"at the fastest form_seconds": bank["n"] / widest}),
         prompts=prompts,
         between=quality["between"],
-        parity=quality["parity"],
+        parity=with_pixels(quality["parity"], clocked.images),
         verdict=with_ceiling(verdict(variants), quality["tokenizer"]),
     )
+
+
+def with_pixels(parity: Mapping[str, Any], images: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Parity, with the share of pixels of each form here that are those of the model's eager form."""
+    told = {model: {form: dict(each) for form, each in forms.items()} for model, forms in parity.items()}
+    for name, made in images.items():
+        model, form = name.split()
+        if form != "eager" and f"{model} eager" in images:
+            equal = float((made == images[f"{model} eager"]).double().mean())
+            told.setdefault(model, {}).setdefault(form, {})[EQUAL_PIXELS] = equal
+    return told
 
 
 def with_ceiling(found: dict[str, Any], tokenizer: dict[str, Any]) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def prompt_path(
         return z.to(compute.device), encoder([texts[i] for i in which]).to(compute.device)
 
     section = config.speedup
-    timings, failed = measure_times(
+    clocked = measure_times(
         opens,
         threads=section.threads,
         rounds=section.rounds,
@@ -65,7 +65,7 @@ def prompt_path(
         batch=section.batch,
     )
     alone = encoder_ms(encoder, list(texts))
-    whole = {name: timing.p50_ms + alone for name, timing in timings.items()}
+    whole = {name: timing.p50_ms + alone for name, timing in clocked.timings.items()}
     sides = [
         min((ms for name, ms in whole.items() if name.startswith(TEACHER) == of_teacher), default=None)
         for of_teacher in (True, False)
@@ -74,11 +74,12 @@ def prompt_path(
     told = ratio | {
         "encoder": {"name": encoder.name, "p50_ms": alone},
         "paths": {
-            name: {"p50_ms": whole[name], "without_encoder_ms": timing.p50_ms} for name, timing in timings.items()
+            name: {"p50_ms": whole[name], "without_encoder_ms": timing.p50_ms}
+            for name, timing in clocked.timings.items()
         },
         "adherence": in_rows(quality["adherence"]),
     }
-    return told, {f"prompts: {name}": why for name, why in failed.items()}
+    return told, {f"prompts: {name}": why for name, why in clocked.failed.items()}
 
 
 def in_rows(adherence: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

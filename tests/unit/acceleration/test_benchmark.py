@@ -22,7 +22,7 @@ from ganline.acceleration.runtime import compiled_generator, eager_generator, op
 from ganline.devices import Compute, pick
 from ganline.errors import GanlineError
 from ganline.models.spec import Generator
-from tests.unit.acceleration.small import drawn, small
+from tests.unit.acceleration.small import drawn, levels_apart, small
 
 CPU = Compute(torch.device("cpu"), None)
 
@@ -82,7 +82,7 @@ def test_times_are_those_of_the_form_and_each_pass_has_inputs_of_its_own() -> No
         raise GanlineError("no compiler", remedy="install one")
 
     draw = drawing_inputs(seed=3, compute=CPU, num_classes=5)
-    timings, failed = measure_times(
+    measured = measure_times(
         {"slow": start(0.02, "slow"), "quick": start(0.005, "quick"), "broken": broken},
         threads=2,
         rounds=4,
@@ -91,8 +91,9 @@ def test_times_are_those_of_the_form_and_each_pass_has_inputs_of_its_own() -> No
         compute=CPU,
         batch=8,
     )
-    assert list(timings) == ["slow", "quick"]
-    assert failed == {"broken": "GanlineError: no compiler to do: install one"}
+    timings = measured.timings
+    assert list(timings) == ["slow", "quick"] == list(measured.images)
+    assert measured.failed == {"broken": "GanlineError: no compiler to do: install one"}
     assert 20 <= timings["slow"].p50_ms < 200 and 5 <= timings["quick"].p50_ms < 100  # a busy machine sleeps longer
     assert timings["slow"].p50_ms <= timings["slow"].p95_ms and timings["slow"].cold_ms >= 20
     assert 8 / 0.2 < timings["slow"].throughput <= 8 / 0.02 and timings["slow"].batch == 8
@@ -147,7 +148,7 @@ def test_threads_are_put_back_even_after_an_error() -> None:
 
 def test_real_forms_are_timed_together(exported: Path) -> None:
     G = small()
-    timings, failed = measure_times(
+    measured = measure_times(
         {"eager": lambda threads: eager_generator(G, CPU), "onnx": lambda threads: open_generator(exported)},
         threads=1,
         rounds=3,
@@ -156,7 +157,10 @@ def test_real_forms_are_timed_together(exported: Path) -> None:
         compute=CPU,
         batch=4,
     )
-    assert not failed and all(timing.p50_ms > 0 for timing in timings.values())
+    assert not measured.failed and all(timing.p50_ms > 0 for timing in measured.timings.values())
+    eager, onnx = measured.images.values()
+    assert eager.dtype == onnx.dtype == torch.uint8 and eager.shape == onnx.shape == (4, 1, 16, 16)
+    assert levels_apart(eager, onnx) <= 1 and eager.float().std() > 1
 
 
 def test_compiling_without_a_compiler_is_refused_with_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,6 +157,10 @@ def whole() -> Study:
             "s2": {"fd": record("fd", 0.412, floor=0.3029, better="lower") | {"name": f"fd_{EXTRACTOR}_teacher_n10k"}},
             "s3": {"fd": record("fd", 0.671, floor=0.3029, better="lower") | {"name": f"fd_{EXTRACTOR}_teacher_n10k"}},
         },
+        parity={
+            model: {form: {"equal_pixels": 0.9987 if form != "int8" else 0.41} for form in ("compiled", "onnx", "int8")}
+            for model in QUALITY
+        },
     )
     return replace(made, verdict=verdict(made.variants))
 

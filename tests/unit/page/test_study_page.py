@@ -176,6 +176,9 @@ def test_unfairness_is_shown_open_or_broken_as_the_figures_say() -> None:
         (found_held,) = [each for each in unfairnesses(told) if each.title == "An untrained teacher"]
         assert found_held.held == held and f"the bank took {bank:.0f}" in found_held.done
     found = {each.title: each for each in unfairnesses(study(variants=(blind, *others)))}
+    turned = study(parity={"teacher": {"compiled": {"equal_pixels": 0.5}, "onnx": {"equal_pixels": 0.99}}})
+    (quality,) = [each for each in unfairnesses(turned) if each.title == "Quality of another form"]
+    assert quality.held == "broken" and "50.00% of pixels" in quality.done and "teacher compiled" in quality.done
     assert found["One extractor"].held == "open" and "figure: teacher eager." in found["One extractor"].done
     alone = tuple(each for each in whole().variants if each.name != "teacher int8")
     assert {each.title: each.held for each in unfairnesses(study(variants=alone))}["Unequal treatment"] == "broken"
