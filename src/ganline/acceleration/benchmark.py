@@ -42,9 +42,11 @@ POOL = 256
 
 @dataclass(frozen=True)
 class Turns:
-    """Milliseconds of each pass, form by form, and how many rounds there were."""
+    """Milliseconds of each pass, form by form; those of each turn's first, which are not among them where turns settle;
+    and how many rounds there were."""
 
     ms: list[list[float]]
+    first_ms: list[list[float]]
     rounds: int
 
 
@@ -77,19 +79,23 @@ def take_turns(
                 run(number)
         compute.synchronize()
         ms: list[list[float]] = [[] for _ in forms]
+        first_ms: list[list[float]] = [[] for _ in forms]
         begun, done = time.perf_counter(), 0
         while done < rounds and (not done or seconds is None or time.perf_counter() - begun < seconds):
-            for own, run in zip(ms, forms, strict=True):
+            for own, first, run in zip(ms, first_ms, forms, strict=True):
                 for turn in range(settle + passes):
                     number = done * (settle + passes) + turn
                     compute.synchronize()
                     started = time.perf_counter()
                     run(number)
                     compute.synchronize()
+                    passed = 1000 * (time.perf_counter() - started)
                     if turn >= settle:
-                        own.append(1000 * (time.perf_counter() - started))
+                        own.append(passed)
+                    if not turn:
+                        first.append(passed)
             done += 1
-    return Turns(ms, done)
+    return Turns(ms, first_ms, done)
 
 
 def measure_times(
@@ -120,11 +126,12 @@ def measure_times(
         with torch.inference_mode():
             images = {name: to_pixels(G(*draw(G, batch, 0))).cpu() for name, G in wide.items()}
     timings = {}
-    for name, ms, batch_ms in zip(single, latency.ms, flow.ms, strict=True):
+    for name, ms, first_ms, batch_ms in zip(single, latency.ms, latency.first_ms, flow.ms, strict=True):
         p50, p95 = np.percentile(ms, (50, 95))
         timings[name] = Timing(
             p50_ms=float(p50),
             p95_ms=float(p95),
+            first_ms=statistics.median(first_ms),
             throughput=1000 * batch / statistics.median(batch_ms),
             batch=batch,
             cold_ms=cold_ms[name],
@@ -138,9 +145,11 @@ def open_all(
 ) -> tuple[dict[str, Generator], dict[str, float], dict[str, str]]:
     """Open each form on one thread and make its first image: generators, milliseconds of that, and what failed.
 
-    Libraries are loaded before, whoever needs them; a compiler finds nothing of what it compiled for others.
+    Libraries are loaded and used once before, whoever needs them, so that the first form does not pay for all; a
+    compiler finds nothing of what it compiled for others.
     """
     load_libraries()
+    use_once(compute)
     opened, cold_ms, failed = {}, {}, {}
     for name, start in forms.items():
         with torch_threads(1), torch.inference_mode(), fresh_compiler_cache():
@@ -222,3 +231,18 @@ def load_libraries() -> None:
     for name in ("onnx", "onnxruntime", "torch._dynamo", "torch._inductor.compile_fx"):
         if util.find_spec(name.partition(".")[0]):
             import_module(name)
+
+
+def use_once(compute: Compute) -> None:
+    """Let ONNX Runtime and, where there is one, the compiler do something small."""
+    import onnx
+    import onnxruntime as ort
+
+    one = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    two = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "once", [one], [two])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    if compute.can_compile():
+        with torch.inference_mode():
+            torch.compile(lambda x: x + 1, dynamic=False)(torch.zeros(64, device=compute.device))

@@ -4,14 +4,15 @@ The teacher is taken at its best in every respect: its distance is that of its b
 fastest form at batch 1, its throughput that of its fastest form in batches; these may be three forms. The student is
 one form, which must hold all its figures at once.
 
-Equal quality: the student's distance is no higher beyond its interval, paired by seed, against all real images and
-against each half of them alone; and no other extractor's is surely higher. An interval that takes the two halves as
-drawn at random beside the seeds has a single degree of freedom for them: it is told, and decides nothing.
+Equal quality: by every extractor the student's distance is no higher than that of the teacher's best form, beyond its
+interval over seeds of noise; by the first one also against each half of the real images alone. `nearer` asks the first
+extractor only. An interval that takes the two halves as drawn at random beside the seeds has a single degree of freedom
+for them: it is told, and decides nothing. Intervals say nothing of other trainings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ganline.acceleration.study import Variant
@@ -24,6 +25,9 @@ DIVERSITY = ("recall", "coverage")
 TIED = 1.05
 """Latencies up to so many times the least count as equal: then the nearest to real images is taken."""
 NONE_EQUAL = "No student form is surely as near to real images as the teacher: there is no ratio at equal quality."
+NONE_BY_ALL = "By the first extractor alone, so that this is no ratio at equal quality: "
+Confirmation = Mapping[str, Mapping[str, Any]]
+"""Name of a variant -> records of its distances to real images that no other figure has read, from noise of its own."""
 
 
 def distance(variant: Variant, key: str = FD) -> float:
@@ -46,11 +50,11 @@ def pareto(variants: Sequence[Variant], key: str = FD) -> list[Variant]:
     return sorted(front, key=place)
 
 
-def verdict(variants: Sequence[Variant], key: str = FD) -> dict[str, Any]:
-    """What the page and MLflow say: the front, the ratios at equal quality, those at best quality.
+def verdict(variants: Sequence[Variant], key: str = FD, *, confirmation: Confirmation | None = None) -> dict[str, Any]:
+    """What the page and MLflow say: the front, the ratios at equal quality, at that of the first extractor (`nearer`),
+    and at best quality.
 
-    `equal` is None where no student form is surely as good as the teacher. Raises GateError without a teacher or a
-    student.
+    The first two are None where no student form is surely as good. Raises GateError without a teacher or a student.
     """
     teachers, students = (
         [variant for variant in variants if variant.kind == kind and key in variant.quality]
@@ -63,31 +67,42 @@ def verdict(variants: Sequence[Variant], key: str = FD) -> dict[str, Any]:
             remedy="see what failed in the study, and run ganline speedup again",
         )
     best = min(teachers, key=lambda variant: distance(variant, key))
-    equal = [student for student in students if is_no_worse(student, best, key)]
-    least = min((student.timing.p50_ms for student in equal), default=0.0)
-    tied = [student for student in equal if student.timing.p50_ms <= TIED * least]
-    fastest = min(tied, key=lambda variant: distance(variant, key), default=None)
-    nearest = min(students, key=lambda variant: distance(variant, key))
-    at_equal = None if fastest is None else against(fastest, best, teachers, key)
+    by_first = [each for each in students if is_no_farther(each, teachers, key, halves=True)]
+    others = [each for each in DISTANCES if each != key and all(each in teacher.quality for teacher in teachers)]
+    by_all = [each for each in by_first if all(is_no_farther(each, teachers, other) for other in others)]
+
+    def told(student: Variant | None) -> dict[str, Any] | None:
+        return None if student is None else against(student, best, teachers, key, confirmation or {})
+
+    equal, nearer = (told(fastest(each, key)) for each in (by_all, by_first))
     return {
         "front": [variant.name for variant in pareto(variants, key)],
         "teacher_best": best.name,
-        "equal": at_equal,
-        "best": against(nearest, best, teachers, key),
-        "words": words(at_equal) if at_equal else NONE_EQUAL,
+        "equal": equal,
+        "nearer": nearer,
+        "best": told(min(students, key=lambda variant: distance(variant, key))),
+        "words": words(equal) if equal else NONE_BY_ALL + words(nearer) if nearer else NONE_EQUAL,
     }
 
 
-def is_no_worse(student: Variant, teacher: Variant, key: str = FD) -> bool:
-    """Whether the student is surely no farther from real images by `key`, and not surely farther by the other
-    extractor. Strict on purpose: a noisy figure is no equal quality."""
-    by_key = paired_intervals(key, teacher.quality[key], student.quality[key])
-    others = [each for each in DISTANCES if each != key and each in teacher.quality]
-    by_others = [paired_intervals(each, teacher.quality[each], student.quality[each])[0] for each in others]
-    return all(high <= 0.0 for _, high in by_key) and all(low <= 0.0 for low, _ in by_others)
+def is_no_farther(student: Variant, teachers: Sequence[Variant], key: str, *, halves: bool = False) -> bool:
+    """Whether the student is surely no farther from real images than the teacher's best form by this distance: against
+    all of them, and with `halves` against each half. Strict on purpose: a noisy figure is no equal quality."""
+    best = min(teachers, key=lambda variant: distance(variant, key))
+    whole, *parts = paired_intervals(key, best.quality[key], student.quality[key])
+    return all(high <= 0.0 for _, high in [whole, *(parts if halves else ())])
 
 
-def against(student: Variant, best: Variant, teachers: Sequence[Variant], key: str) -> dict[str, Any]:
+def fastest(students: Sequence[Variant], key: str) -> Variant | None:
+    """The fastest form; of those about as fast the nearest to real images."""
+    least = min((student.timing.p50_ms for student in students), default=0.0)
+    tied = [student for student in students if student.timing.p50_ms <= TIED * least]
+    return min(tied, key=lambda variant: distance(variant, key), default=None)
+
+
+def against(
+    student: Variant, best: Variant, teachers: Sequence[Variant], key: str, confirmation: Confirmation
+) -> dict[str, Any]:
     """Ratios of one student form against the teacher's fastest forms, and its distance against the best one."""
     quickest = min(teachers, key=lambda variant: variant.timing.p50_ms)
     widest = max(teachers, key=lambda variant: variant.timing.throughput)
@@ -125,7 +140,21 @@ def against(student: Variant, best: Variant, teachers: Sequence[Variant], key: s
         "halves": [list(each) for each in halves],
         "interval_of_halves_at_random": [difference.low, difference.high] if halves else None,
         "surely_better": high < 0.0,
+        "confirmed": confirmed(confirmation.get(student.name, {}), confirmation.get(best.name, {})),
     }
+
+
+def confirmed(student: Mapping[str, Any], teacher: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Distance -> the difference student - teacher on real images that no other figure has read, and its interval."""
+    told = {}
+    for key in (each for each in DISTANCES if each in student and each in teacher):
+        difference = paired_difference(key, teacher[key], student[key])
+        told[key] = {
+            "name": difference.name,
+            "difference": difference.value,
+            "interval": [difference.low, difference.high],
+        }
+    return told
 
 
 def words(found: dict[str, Any]) -> str:
@@ -142,7 +171,7 @@ def words(found: dict[str, Any]) -> str:
         f"({found['teacher_throughput_value']:,.0f}), its fastest form there. "
         f"Its {found['name']} is {found['student_distance']:.3f}, against {found['teacher_distance']:.3f} of "
         f"{found['teacher_best']}, the teacher's best form: {found['difference']:+.3f}, "
-        f"95 % interval {low:+.3f} to {high:+.3f}{halves}." + beside(found["beside"])
+        f"95 % interval {low:+.3f} to {high:+.3f}{halves}." + beside(found["beside"]) + again(found["confirmed"])
     )
 
 
@@ -153,3 +182,12 @@ def beside(found: dict[str, list[float]]) -> str:
     """What else differs, with either sign: a sentence, or nothing."""
     told = [f"{BESIDE[key]} {teacher:.3f} and {student:.3f}" for key, (teacher, student) in found.items()]
     return f" Teacher's best form and student beside it: {', '.join(told)}." if told else ""
+
+
+def again(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """What fresh real images and fresh noise say of the same pair: a sentence, or nothing."""
+    told = [
+        f"{each['difference']:+.3f} ({each['interval'][0]:+.3f} to {each['interval'][1]:+.3f}) by {each['name']}"
+        for each in found.values()
+    ]
+    return f" Once more, on real images that chose nothing and from other noise: {', '.join(told)}." if told else ""

@@ -17,12 +17,14 @@ EQUAL_PIXELS = "equal_pixels"
 class Timing:
     """Times of one variant: from noise and condition to uint8 pixels, the tokenizer's decoder included.
 
-    Milliseconds; `throughput` in images a second at batch `batch`; `cold_ms` with libraries loaded: opening or
-    compiling, and the first image.
+    Milliseconds; `first_ms` is the median of first passes after all other forms had their turn (caches are then cold),
+    which are not among the others; `throughput` in images a second at batch `batch`; `cold_ms` with libraries loaded:
+    opening or compiling, and the first image.
     """
 
     p50_ms: float
     p95_ms: float
+    first_ms: float
     throughput: float
     batch: int
     cold_ms: float
@@ -73,7 +75,7 @@ class Study:
     likelihood: Mapping[str, Any]
     """Teacher's nats per token of re-tokenised images: way -> {nats_per_token, class_entropy}, `real`, `teacher`."""
     bank: Mapping[str, Any]
-    """n, and the seconds that making it takes at the teacher's measured throughput."""
+    """n, and the seconds that making it took."""
     prompts: Mapping[str, Any]
     """encoder's times, path's times, adherence of teacher and student; empty where there are no prompts."""
     between: Mapping[str, Any]
@@ -81,7 +83,12 @@ class Study:
     parity: Mapping[str, Any] = field(default_factory=dict)
     """Model -> form -> how far its numbers are from torch's in float32; `equal_pixels`: the share that is the same."""
     verdict: Mapping[str, Any] = field(default_factory=dict)
-    """Ratios at equal quality: see acceleration/ratios.py."""
+    """Ratios at equal quality, and what fresh real images say of them: see acceleration/ratios.py."""
+
+    @property
+    def headline(self) -> Mapping[str, Any]:
+        """The pair that the page is about: of equal quality, else by the first extractor alone, else the nearest."""
+        return next(filter(None, map(self.verdict.get, ("equal", "nearer", "best"))), {})
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""

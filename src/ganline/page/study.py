@@ -148,15 +148,16 @@ def at_equal_quality(study: Study) -> Mapping[str, Any]:
 def sentences(study: Study) -> list[str]:
     """The verdict in words, and what a student reaches that is not as good as its teacher."""
     told = [str(study.verdict["words"])] if study.verdict.get("words") else []
-    best, equal = study.verdict.get("best") or {}, at_equal_quality(study)
-    if equal:
-        sure = "surely nearer to them" if equal.get("surely_better") else "not surely nearer"
+    best, equal, nearer = study.verdict.get("best") or {}, at_equal_quality(study), study.verdict.get("nearer") or {}
+    if equal or nearer:
+        told.append(EQUAL_QUALITY)
+    if equal and nearer and nearer["student"] != equal["student"]:
         told.append(
-            "Equal quality means: by the first extractor the student is surely no farther from real images than the "
-            "language model’s best form (paired by seed; against all real images and against each half of them), and "
-            f"not surely farther by the second. Here it is {sure}."
+            f"By the first extractor alone {called(nearer['student'])} is no farther either, with "
+            f"{times(nearer['latency_ratio'])} lower latency and {times(nearer['throughput_ratio'])} the throughput; "
+            f"its distance is {figure(nearer['student_distance'])}."
         )
-    elif best:
+    if best and not equal and not nearer:
         told.append(
             f"Not at equal quality: {called(best['student'])}, the nearest student, would have "
             f"{times(best['latency_ratio'])} lower latency and {times(best['throughput_ratio'])} the throughput; its "
@@ -164,6 +165,13 @@ def sentences(study: Study) -> list[str]:
             f"{figure(best['teacher_distance'])}."
         )
     return told
+
+
+EQUAL_QUALITY = (
+    "Equal quality means: by both extractors the student is surely no farther from real images than the language "
+    "model’s best form; by the first also against each half of the real images alone. Sure is over seeds of noise, "
+    "paired, for one training of each side."
+)
 
 
 def called(name: str) -> str:
@@ -174,7 +182,7 @@ def called(name: str) -> str:
 def compared(study: Study) -> list[str]:
     """What the ratios hold against one another, in sentences; those variants alone that the verdict names."""
     by_name = {each.name: each for each in study.variants}
-    found, told = at_equal_quality(study) or study.verdict.get("best") or {}, []
+    found, told = study.headline, []
     for key, words in (("teacher_latency", "at batch 1"), ("teacher_throughput", "in throughput")):
         name = found.get(key)
         if name in by_name:

@@ -76,6 +76,7 @@ def variant_row(
         "note": each.note,
         "p50": f"{figure(timing.p50_ms)} ms",
         "p95": f"{figure(timing.p95_ms)} ms",
+        "first": f"{figure(timing.first_ms)} ms",
         "throughput": f"{figure(timing.throughput)}/s",
         "per_core": f"{figure(timing.throughput / num_threads)}/s" if num_threads else "not known",
         "cold": f"{figure(timing.cold_ms / 1000)} s" if timing.cold_ms >= 1000 else f"{figure(timing.cold_ms)} ms",
@@ -102,7 +103,7 @@ def cell(key: str, record: Record, shared_name: str, shared_floor: str) -> dict[
 def chosen(study: Study) -> str | None:
     """The model of the student that the headline is about: the verdict's, else the one with the least distance."""
     students = [each for each in study.variants if each.kind == "student"]
-    name = str((study.verdict.get("equal") or study.verdict.get("best") or {}).get("student", ""))
+    name = str(study.headline.get("student", ""))
     for each in students:
         if name in (each.name, each.model):
             return each.model

@@ -17,7 +17,7 @@ from ganline.acceleration.study import EQUAL_PIXELS
 from ganline.config import Config, load_config
 from ganline.errors import GateError
 from ganline.files import atomic_folder, read_json, write_json
-from ganline.speeding.facts import ablation, described, language_facts
+from ganline.speeding.facts import ablation, bank_facts, described, language_facts
 from ganline.speeding.forms import forms, sizes
 from ganline.speeding.pages import PAGE, PICTURE, RACE, STUDY, rendered
 from ganline.speeding.prompting import prompt_path
@@ -102,9 +102,11 @@ def measured(config: Config, root: Path, compute: Compute) -> Study:
                 macs=costs[model][0],
             )
         )
+    fresh = {
+        variant.name: quality["confirmation"].get(f"{variant.model}/{FORM_OF_NUMBERS[variant.form]}", {})
+        for variant in variants
+    }
     prompts, not_timed = prompt_path(config, root, compute, quality)
-    widest = max((v.timing.throughput for v in variants if v.kind == "teacher"), default=None)
-    bank = read_json(root / BANK / "bank.json")
     return Study(
         dataset=quality["dataset"],
         labels=tuple(quality["labels"]),
@@ -127,11 +129,11 @@ def measured(config: Config, root: Path, compute: Compute) -> Study:
         tokenizer=quality["tokenizer"],
         language=language_facts(config, root),
         likelihood=quality["likelihood"],
-        bank={"n": bank["n"]} | ({} if widest is None else {"at the fastest form_seconds": bank["n"] / widest}),
+        bank=bank_facts(config, root),
         prompts=prompts,
         between=quality["between"],
         parity=with_pixels(quality["parity"], clocked.images),
-        verdict=with_ceiling(verdict(variants), quality["tokenizer"]),
+        verdict=with_ceiling(verdict(variants, confirmation=fresh), quality["tokenizer"]),
     )
 
 
@@ -147,9 +149,11 @@ def with_pixels(parity: Mapping[str, Any], images: Mapping[str, torch.Tensor]) -
 
 
 def with_ceiling(found: dict[str, Any], tokenizer: dict[str, Any]) -> dict[str, Any]:
-    """The verdict, saying so where the student is nearer to real images than the tokenizer lets any teacher be."""
+    """The verdict, saying so where the student is nearer to real images than what the tokenizer makes of them."""
     chosen, best = found["equal"], tokenizer["reconstruction"].get("fd", {}).get("value")
     if chosen is None or best is None or chosen["student_distance"] >= best:
         return found
-    words = f"{found['words']} No language model on this tokenizer could be as near: reconstructions score {best:.3f}."
+    words = (
+        f"{found['words']} Reconstructions by the tokenizer score {best:.3f}: it may be what limits the language model."
+    )
     return found | {"words": words}

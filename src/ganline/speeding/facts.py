@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ganline.config import Config
 from ganline.files import read_json
 from ganline.home import home
-from ganline.stages.language import llm_recipe, student_recipe, student_section
-from ganline.stages.places import LLM
+from ganline.stages.language import bank_recipe, llm_recipe, student_recipe, student_section
+from ganline.stages.places import BANK, LLM
 from ganline.training.tracker import SYSTEM, read_lines
 
 if TYPE_CHECKING:
@@ -29,13 +29,15 @@ def described(compute: Compute) -> dict[str, Any]:
 
 
 def train_seconds(root: Path, recipe: str) -> dict[str, float]:
-    """How long a training of this recipe ran here by its log: seconds of the clock, and of the processor, which do not
-    feel other work. Empty where it came from a cache."""
+    """How long a training, or the making of the bank, ran here by its log: seconds of the clock and, on a CPU, of the
+    processor, which feel other work less. Empty where it came from a cache."""
     lines = read_lines(home(root) / "work" / recipe[:16] / SYSTEM)
     if not lines:
         return {}
     before = [0, *(line["nimg"] for line in lines)]
     seconds = [(line["nimg"] - a) / line["images_per_second"] for a, line in zip(before, lines, strict=False)]
+    if any("device_memory_mb" in line for line in lines):  # on a GPU the processor mostly waits
+        return {CLOCK: float(sum(seconds))}
     return {CLOCK: float(sum(seconds)), PROCESSOR: float(sum(line["cpu_seconds"] for line in lines))}
 
 
@@ -59,6 +61,15 @@ def ablation(config: Config, root: Path, found: Mapping[str, Any]) -> dict[str, 
         trainings = [student_section(config, root, name, seed) for seed in record["seeds"]]
         way = config.students.ways[name]
         seconds = [train_seconds(root, student_recipe(section, way, root)) for section in trainings]
-        known = {key: sum(each[key] for each in seconds) for key in (CLOCK, PROCESSOR)} if all(seconds) else {}
+        known = {
+            key: sum(each[key] for each in seconds)
+            for key in (CLOCK, PROCESSOR)
+            if all(key in each for each in seconds)
+        }
         told_ways[name] = record | known
     return told_ways
+
+
+def bank_facts(config: Config, root: Path) -> dict[str, Any]:
+    """How many images it holds, and what making it took."""
+    return {"n": read_json(root / BANK / "bank.json")["n"]} | train_seconds(root, bank_recipe(config, root))

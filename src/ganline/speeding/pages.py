@@ -35,7 +35,7 @@ def rendered(config: Config, root: Path, compute: Compute, found: Study) -> dict
 
 def race(config: Config, root: Path, compute: Compute, found: Study) -> str:
     """Both sides at batch 1 on one thread, recorded image by image: the teacher's fastest form that can be watched, and
-    the student of equal quality; where there is none the nearest one, and the page says so."""
+    the headline's student; the page says whether it is of equal quality."""
     import time
 
     import torch
@@ -46,7 +46,7 @@ def race(config: Config, root: Path, compute: Compute, found: Study) -> str:
     from ganline.page.pareto import form_name
     from ganline.page.race import Painting, render_race
 
-    chosen = found.verdict["equal"] or found.verdict["best"]
+    chosen = found.headline
     opens = forms(config, root, compute, prompts=False)
     recorded = min(
         (v for v in found.variants if v.kind == "teacher" and v.form != "compiled"), key=lambda v: v.timing.p50_ms
@@ -66,7 +66,11 @@ def race(config: Config, root: Path, compute: Compute, found: Study) -> str:
                 recordings.append(recording)
                 paintings.append(Painting(image[0].numpy(), ms))
                 captions.append(found.labels[int(label)] if label is not None else "")
-    quality = "at equal quality" if found.verdict["equal"] else "NOT at equal quality: no student is as near"
+    quality = "NOT at equal quality: no student is as near"
+    if found.verdict["nearer"]:
+        quality = "at equal quality by the first extractor alone"
+    if found.verdict["equal"]:
+        quality = "at equal quality"
     note = f"This is {quality}. The language model plays in its form {recorded.form}, the GAN is {chosen['student']}; "
     note += f"{chosen['name']}: {chosen['teacher_distance']:.3f} and {chosen['student_distance']:.3f}."
     return render_race(

@@ -25,6 +25,7 @@ KINDS = {
     "other_adjectives": "adjectives never trained on",
 }
 PROMPT_ROUNDS = 200
+TIMES_ALONE = "language model / GAN, with the encoder, times alone (quality of prompts differs)"
 
 
 def prompt_path(
@@ -70,7 +71,7 @@ def prompt_path(
         min((ms for name, ms in whole.items() if name.startswith(TEACHER) == of_teacher), default=None)
         for of_teacher in (True, False)
     ]
-    ratio = {"language model / GAN, with the encoder": sides[0] / sides[1]} if sides[0] and sides[1] else {}
+    ratio = {TIMES_ALONE: sides[0] / sides[1]} if sides[0] and sides[1] else {}
     told = ratio | {
         "encoder": {"name": encoder.name, "p50_ms": alone},
         "paths": {

@@ -36,7 +36,7 @@ def log_study(config: Config, root: Path, found: Study) -> None:
             for key, record in variant.quality.items()
             if key in ("fd", "fd_second", "recall", "coverage", "label_accuracy")
         }
-    for kind in ("equal", "best"):
+    for kind in ("equal", "nearer", "best"):
         for key in ("latency_ratio", "throughput_ratio"):
             if found.verdict[kind]:
                 name = f"{kind}_quality/{key}"

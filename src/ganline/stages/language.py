@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganline.config import Config
-from ganline.files import atomic_folder, fresh_folder, read_json, write_json
+from ganline.files import atomic_folder, fresh_folder, read_json, sha256_json, write_json
 from ganline.lineage import LANGUAGE_ROOMS, TRAINING_ROOMS, recipe_of
 from ganline.stages.places import BANK, CAPTIONS, EXTRACTOR, LLM, PREPARE, STUDENTS, TOKENIZER
 from ganline.stages.training import only_writer, spec_of, trained, work_folder, write_training
@@ -197,11 +198,15 @@ def bank(config: Config, root: Path) -> None:
     import torch
 
     from ganline.data.loader import Prepared
-    from ganline.devices import make_exact, pick
+    from ganline.devices import device_memory_mb, make_exact, pick
     from ganline.models.sampling import CHUNK, latents, sample
+    from ganline.training.tracker import SYSTEM, Tracker
 
     make_exact()
     compute, section, prepared = pick("fp32"), config.bank, Prepared(root / PREPARE)
+    work, started = work_folder(root, bank_recipe(config, root)), time.monotonic()
+    (work / SYSTEM).unlink(missing_ok=True)
+    tracker = Tracker(work)
     teacher = load_teacher(config, root, compute)
     histogram = torch.bincount(torch.from_numpy(prepared.split("train").labels), minlength=len(prepared.labels))
     images, labels = [], []
@@ -219,12 +224,21 @@ def bank(config: Config, root: Path) -> None:
         told += len(made)
         if told % (CHUNK * 100) == 0:
             log.info("bank: %d of %d images", told, section.n)
+    rate, memory = told / (time.monotonic() - started), device_memory_mb(compute)
+    tracker.system(step=1, nimg=told, images_per_second=rate, device_memory_mb=memory)  # its price: never an out
     noise = torch.cat([latents(section.seed, chunk, teacher.z_dim) for chunk in range(len(images))])[: section.n]
     folder = fresh_folder(root / BANK)
     np.save(folder / "bank_images.npy", torch.cat(images).numpy())
     np.save(folder / "bank_labels.npy", torch.cat(labels).numpy())
     np.save(folder / "bank_z.npy", noise.numpy())
     write_json(folder / "bank.json", section.model_dump(mode="json") | config.teacher.model_dump(mode="json"))
+
+
+def bank_recipe(config: Config, root: Path) -> str:
+    """What decides the bank."""
+    rooms = (*TRAINING_ROOMS, *LANGUAGE_ROOMS)
+    recipe = recipe_of(config.bank, [root / TOKENIZER, root / LLM], rooms)
+    return sha256_json([recipe, config.teacher.model_dump(mode="json")])
 
 
 def students(config: Config, root: Path) -> None:

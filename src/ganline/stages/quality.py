@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,7 @@ def quality(config: Config, root: Path) -> None:
         "channels": prepared.channels,
         "extractors": {role: describe(extract) for role, extract in looking.items()},
         "forms": {name: study.panel(G) for name, G in forms.items()},
+        "confirmation": study.confirmation(forms),
         "ablation": study.ablation(),
         "between": study.between(forms),
         "likelihood": study.likelihoods(forms),
@@ -158,31 +159,45 @@ class Measuring:
         images = sample(G, n=self.n, seed=seed, num_classes=G.num_classes, compute=self.compute, label_weights=weights)
         return look(images, self.looking, pixels=False)
 
-    def between(self, forms: Mapping[str, Generator]) -> dict[str, Any]:
-        """Student -> distance of its images to the teacher's, by seeds of which no student has learned; `teacher`: that
-        of the teacher's images to its own of other seeds, the least that can be reached."""
+    def confirmation(self, forms: Mapping[str, Generator]) -> dict[str, Any]:
+        """Form -> its distances to real images that no other figure has read, from noise of its own."""
+        fresh = self.real.test.rows(slice(self.n, 2 * self.n))
+        if len(fresh) < self.n:
+            return {}
+        split, seeds = {"split": self.real.split}, self.section.confirm_seeds
+        return {
+            name: {key: each | split for key, each in self.distances(G, seeds, [fresh]).items()}
+            for name, G in forms.items()
+        }
+
+    def distances(self, G: Generator, seeds: Sequence[int], targets: Sequence[Features]) -> dict[str, Any]:
+        """FD of G's images by every extractor, a record each: seed i against targets[i], or against the only one."""
         from ganline.evaluation.frechet import fit_gaussian, frechet_distance
         from ganline.evaluation.names import full_name, key_of
         from ganline.evaluation.uncertainty import spread
 
+        made = [self.features(G, seed) for seed in seeds]
+        pairs = list(zip(made, targets if len(targets) > 1 else [targets[0]] * len(made), strict=True))
+        told: dict[str, Any] = {}
+        for role, extractor in self.real.extractors.items():
+            values = [frechet_distance(fit_gaussian(a.by[role]), fit_gaussian(b.by[role])) for a, b in pairs]
+            key = key_of("fd", role)
+            told[key] = {"name": full_name(key, extractor, self.n), "n": self.n}
+            told[key] |= {"seeds": list(seeds), "per_seed": dict(zip(map(str, seeds), values, strict=True))}
+            told[key] |= spread(values)
+        return told
+
+    def between(self, forms: Mapping[str, Generator]) -> dict[str, Any]:
+        """Student -> distance of its images to the teacher's, by seeds of which no student has learned; `teacher`: that
+        of the teacher's images to its own of other seeds, the least that can be reached."""
         seeds = [6001 + 10 * i for i in range(BETWEEN_SEEDS)]
         targets = [self.features(forms[f"{TEACHER}/float32"], seed) for seed in seeds]
-        told: dict[str, Any] = {}
-        for name, G in forms.items():
-            model, form = name.split("/")
-            if form != "float32":
-                continue
-            made = [self.features(G, seed + 1) for seed in seeds]
-            told[model] = {}
-            for role, extractor in self.real.extractors.items():
-                values = [
-                    frechet_distance(fit_gaussian(a.by[role]), fit_gaussian(b.by[role]))
-                    for a, b in zip(made, targets, strict=True)
-                ]
-                key = key_of("fd", role)
-                told[model][key] = {"name": full_name(key, extractor, self.n), "n": self.n, "seeds": seeds}
-                told[model][key] |= spread(values)
-        return told
+        others = [seed + 1 for seed in seeds]
+        return {
+            name.removesuffix("/float32"): self.distances(G, others, targets)
+            for name, G in forms.items()
+            if name.endswith("/float32")
+        }
 
     def likelihoods(self, forms: Mapping[str, Generator]) -> dict[str, Any]:
         """Teacher's nats per token of images cut into tokens again, given the class asked for, and the entropy of the

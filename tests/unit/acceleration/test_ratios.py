@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ganline.acceleration.ratios import is_no_worse, pareto, verdict
+from ganline.acceleration.ratios import is_no_farther, pareto, verdict
 from ganline.acceleration.study import Timing, Variant
 from ganline.errors import GateError
 from tests.unit.scores import record
@@ -31,7 +31,7 @@ def variant(
         model=model,
         kind="teacher" if model == "teacher" else "student",
         form=form,
-        timing=Timing(p50_ms, 2 * p50_ms, throughput, batch, cold_ms=1.0, rounds=50),
+        timing=Timing(p50_ms, 2 * p50_ms, 3 * p50_ms, throughput, batch, cold_ms=1.0, rounds=50),
         quality={} if fd is None else {"fd": record("fd", fd + pattern)},
         num_bytes=1,
         macs=1,
@@ -82,13 +82,17 @@ def test_the_student_is_one_form_and_the_teacher_at_its_best_in_every_respect() 
         assert part in found["words"], part
 
 
-def test_only_a_difference_that_the_seeds_can_tell_makes_a_student_no_worse() -> None:
+def test_only_a_difference_that_the_seeds_can_tell_makes_a_student_no_farther() -> None:
     teacher = variant("teacher", "eager", 30.0, 2.0, noise=0.0)
     wide = [0.3, -0.2, 0.25, -0.25, 0.1, -0.1, 0.2, -0.2, 0.3, -0.3]
-    assert is_no_worse(variant("s1", "onnx", 1.0, 1.95, offsets=[0.01, -0.01] * 5), teacher)
-    assert not is_no_worse(variant("s1", "onnx", 1.0, 1.95, offsets=wide), teacher)  # noise is no equal quality
-    assert not is_no_worse(variant("s1", "onnx", 1.0, 2.05, offsets=[0.01, -0.01] * 5), teacher)
-    assert is_no_worse(variant("s1", "onnx", 1.0, 2.0, noise=0.0), teacher)
+
+    def passes(fd: float, **how) -> bool:
+        return is_no_farther(variant("s1", "onnx", 1.0, fd, **how), [teacher], "fd", halves=True)
+
+    assert passes(1.95, offsets=[0.01, -0.01] * 5)
+    assert not passes(1.95, offsets=wide)  # noise is no equal quality
+    assert not passes(2.05, offsets=[0.01, -0.01] * 5)
+    assert passes(2.0, noise=0.0)
     assert not verdict([teacher, variant("s1", "onnx", 1.0, 2.0, noise=0.0)])["equal"]["surely_better"]
 
 
@@ -127,19 +131,32 @@ def test_equal_quality_is_asked_of_both_extractors() -> None:
     liked_once = with_second(variant("s1", "int8", 0.1, 1.0), 0.7)
     liked_twice = with_second(variant("s2", "int8", 0.3, 1.5), 0.4)
     found = verdict([*teachers, liked_once, liked_twice])
-    assert found["equal"]["student"] == "s2 int8"
+    assert found["equal"]["student"] == "s2 int8" and found["nearer"]["student"] == "s1 int8"
     assert "distance by the second extractor 0.500 and 0.400" in found["words"]
+    alone = verdict([*teachers, liked_once])
+    assert alone["equal"] is None and alone["nearer"]["student"] == "s1 int8"
+    assert alone["words"].startswith("By the first extractor alone, so that this is no ratio at equal quality: s1 int8")
 
 
-def test_by_the_second_extractor_a_student_may_not_be_surely_farther_and_need_not_be_nearer() -> None:
-    teacher, student = with_second(TEACHERS[1], 0.5), variant("s1", "int8", 0.1, 1.0)
-    pattern = np.linspace(-1.0, 1.0, 10)[::-1] * 0.01  # against the teacher's, so that the pairs vary
+def test_each_extractor_asks_it_of_the_teachers_form_that_is_best_by_it() -> None:
+    best_by_first, best_by_second = with_second(TEACHERS[1], 0.6), with_second(TEACHERS[2], 0.5)
+    student = with_second(variant("s1", "int8", 0.1, 1.0), 0.55)
+    assert verdict([best_by_first, student])["equal"]
+    assert verdict([best_by_first, best_by_second, student])["equal"] is None
 
-    def second(value: float) -> Variant:
-        return replace(student, quality=dict(student.quality) | {"fd_second": record("fd_second", value + pattern)})
 
-    assert is_no_worse(second(0.501), teacher)
-    assert not is_no_worse(second(0.52), teacher)
+def test_what_fresh_real_images_say_of_the_pair_stands_beside_and_decides_nothing() -> None:
+    student = variant("s1", "int8", 0.1, 1.0)
+    fresh = {
+        "teacher onnx": {"fd": record("fd", 2.0 + np.zeros(10))},
+        "s1 int8": {"fd": record("fd", 2.5 + np.zeros(10))},
+    }
+    found = verdict([TEACHERS[1], student], confirmation=fresh)
+    assert found["equal"]["confirmed"]["fd"]["difference"] == pytest.approx(0.5)
+    assert (
+        "Once more, on real images that chose nothing and from other noise: +0.500 (+0.500 to +0.500)" in found["words"]
+    )
+    assert verdict([TEACHERS[1], student])["equal"]["confirmed"] == {}
 
 
 def in_halves(each: Variant, fd: float, *, tilt: float) -> Variant:
@@ -152,8 +169,9 @@ def in_halves(each: Variant, fd: float, *, tilt: float) -> Variant:
 def test_equal_quality_is_asked_of_each_half_of_the_real_images() -> None:
     teacher = in_halves(TEACHERS[1], 2.0, tilt=0.0)
     student = variant("s1", "int8", 0.1, 1.5)
-    assert is_no_worse(in_halves(student, 1.5, tilt=0.4), teacher)
-    assert not is_no_worse(in_halves(student, 1.5, tilt=0.6), teacher)  # worse against one half
+    assert is_no_farther(in_halves(student, 1.5, tilt=0.4), [teacher], "fd", halves=True)
+    assert not is_no_farther(in_halves(student, 1.5, tilt=0.6), [teacher], "fd", halves=True)  # worse against one half
+    assert is_no_farther(in_halves(student, 1.5, tilt=0.6), [teacher], "fd")
     found = verdict([teacher, in_halves(student, 1.5, tilt=0.4)])["equal"]
     assert found["interval"] == pytest.approx([-0.5, -0.5])
     assert [low for low, _ in found["halves"]] == pytest.approx([-0.1, -0.9])
