@@ -177,7 +177,7 @@ def test_unfairness_is_shown_open_or_broken_as_the_figures_say() -> None:
     clocked = dict(whole().language) | {"train_cpu_seconds": 1000.0}
     for bank, held in ((100.0, "held"), (500.0, "broken")):  # four ways of 200 seconds each, and the bank
         ways = {name: dict(each) | {"train_cpu_seconds": 200.0} for name, each in whole().ablation.items()}
-        told = study(language=clocked, ablation=ways, bank={"n": 5, "at the fastest form_seconds": bank})
+        told = study(language=clocked, ablation=ways, bank={"n": 5, "train_cpu_seconds": bank})
         (found_held,) = [each for each in unfairnesses(told) if each.title == "An untrained teacher"]
         assert found_held.held == held and f"the bank took {bank:.0f}" in found_held.done
     found = {each.title: each for each in unfairnesses(study(variants=(blind, *others)))}
