@@ -58,6 +58,7 @@ def test_forms_take_turns_and_the_first_pass_of_a_turn_is_not_counted() -> None:
         *("a3", "a4", "a5", "b3", "b4", "b5"),
     ]
     assert turns.rounds == 2 and [len(own) for own in turns.ms] == [4, 4]
+    assert [len(own) for own in turns.first_ms] == [2, 2]
 
 
 def test_time_bounds_the_rounds_but_every_form_has_as_many() -> None:
