@@ -32,12 +32,11 @@ CHOICES = [
     {},
     {"temperature": 0.95},
     {"temperature": 0.9},
-    {"temperature": 0.85},
+    {"temperature": 0.975},
     {"top_k": 100},
-    {"temperature": 0.95, "top_k": 100},
+    {"guidance": 1.1},
     {"guidance": 1.25},
     {"guidance": 1.5},
-    {"guidance": 2.0},
 ]
 SEED = 11_001  # of no bank and no measure
 
