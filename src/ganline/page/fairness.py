@@ -221,6 +221,9 @@ def the_bank(study: Study) -> Unfairness:
     )
 
 
+ORDINALS = ("first", "second")
+
+
 def selection(study: Study) -> Unfairness:
     """Whether the headline's student was measured again by images that did not choose it."""
     students = of_kind(study, "student")
@@ -229,11 +232,12 @@ def selection(study: Study) -> Unfairness:
         f"{chosen.get('student') or 'No student'} was chosen among {len(students)} student forms by the images and "
         "seeds that it is told by; forms within 5 % of the least latency count as equal."
     )
-    again = [each["interval"][1] for each in (chosen.get("confirmed") or {}).values()]
-    held: Held = "open" if not again else "held" if again[0] <= 0.0 else "broken"
+    again = [each["interval"][1] <= 0.0 for each in (chosen.get("confirmed") or {}).values()]
+    held: Held = "open" if not again else "held" if again[0] else "broken"
     if again:
-        done += " The pair was then scored once more on real images that chose nothing, from other noise: it held"
-        done += "." if held == "held" else " not."
+        told = [f"{'' if ok else 'not '}by the {which} extractor" for which, ok in zip(ORDINALS, again, strict=False)]
+        done += " The pair was then scored once more on real images that chose nothing, from other noise: surely no "
+        done += f"farther {listed(told)}."
     return Unfairness("Choosing after seeing", "Telling the best of many by what chose it.", done, held)
 
 

@@ -75,7 +75,9 @@ def render_study(study: Study, *, pictures: Mapping[str, bytes]) -> str:
         sentences=sentences(study),
         compared=compared(study),
         side_by_side=side_by_side(study),
-        verdict_facts=plain.facts(study.verdict, skip=("words", "front")),
+        verdict_facts=plain.facts(
+            {key: "none" if each is None else each for key, each in study.verdict.items()}, skip=("words", "front")
+        ),
         svgs=[quality_against_latency_svg(study, narrow=narrow) for narrow in (False, True)] if points(study) else [],
         pareto=[tip(each) for each in best],
         models=models(study),
