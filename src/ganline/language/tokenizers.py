@@ -81,10 +81,10 @@ class Tokenizer(nn.Module):
     vocab: int
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
+        raise NotImplementedError  # the interface: each kind below has its own
 
     def decode(self, tokens: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
+        raise NotImplementedError  # likewise
 
 
 class Patches(Tokenizer):
