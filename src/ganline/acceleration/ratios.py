@@ -27,7 +27,7 @@ TIED = 1.05
 NONE_EQUAL = "No student form is surely as near to real images as the teacher: there is no ratio at equal quality."
 NONE_BY_ALL = "By the first extractor alone, so that this is no ratio at equal quality: "
 Confirmation = Mapping[str, Mapping[str, Any]]
-"""Name of a variant -> records of its distances to real images that no other figure has read, from noise of its own."""
+"""Name of a variant -> records of its distances to real images that no other distance has read, from noise of its own."""
 
 
 def distance(variant: Variant, key: str = FD) -> float:
@@ -145,7 +145,7 @@ def against(
 
 
 def confirmed(student: Mapping[str, Any], teacher: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Distance -> the difference student - teacher on real images that no other figure has read, and its interval."""
+    """Distance -> the difference student - teacher on real images that no other distance has read, and its interval."""
     told = {}
     for key in (each for each in DISTANCES if each in student and each in teacher):
         difference = paired_difference(key, teacher[key], student[key])

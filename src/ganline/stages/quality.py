@@ -160,7 +160,7 @@ class Measuring:
         return look(images, self.looking, pixels=False)
 
     def confirmation(self, forms: Mapping[str, Generator]) -> dict[str, Any]:
-        """Form -> its distances to real images that no other figure has read, from noise of its own."""
+        """Form -> its distances to real images that no other distance has read, from noise of its own."""
         fresh = self.real.test.rows(slice(self.n, 2 * self.n))
         if len(fresh) < self.n:
             return {}
