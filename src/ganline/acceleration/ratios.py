@@ -27,7 +27,7 @@ TIED = 1.05
 NONE_EQUAL = "No student form is surely as near to real images as the teacher: there is no ratio at equal quality."
 NONE_BY_ALL = "By the first extractor alone, so that this is no ratio at equal quality: "
 Confirmation = Mapping[str, Mapping[str, Any]]
-"""Name of a variant -> records of its distances to real images that no other distance has read, from noise of its own."""
+"""Name of a variant -> its distances to real images that no other distance has read, from noise of its own: records."""
 
 
 def distance(variant: Variant, key: str = FD) -> float:

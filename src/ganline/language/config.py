@@ -168,8 +168,8 @@ class QualityConfig(BaseModel):
     n: int = Field(default=5000, ge=16)
     """Images of each seed."""
     confirm_seeds: tuple[int, ...] = Field(default=tuple(range(4901, 4906)), min_length=2)
-    """Seeds from which every form's distances are measured once more, to real images that no other distance reads: those
-    of the reference behind the first n. Nothing is told where it holds fewer than twice n."""
+    """Seeds from which every form's distances are measured once more, to real images that no other distance reads:
+    those of the reference behind the first n. Nothing is told where it holds fewer than twice n."""
     memorisation_n: int = Field(default=500, ge=2)
     """Images of each seed that are compared with every training image."""
     ablation_seeds: int = Field(default=3, ge=2)
