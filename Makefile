@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INPUTS := pyproject.toml constraints.txt
+# Tests of one file share what is costly to make, so they stay in one process.
+WORKERS ?= -n 2 --dist loadfile
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -22,16 +24,16 @@ speedup: $(INSTALLED) ## a language-model generator, GANs in its place, and what
 	@exec $(BIN)/ganline speedup $(if $(PRESET),--preset "$(PRESET)") $(if $(ACCEPT),--accept)
 
 test: $(INSTALLED_DEV) ## set up and run the tests (under 12 minutes on 2 cores)
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 test-slow: $(INSTALLED_DEV) ## real servers, browsers, kills and trainings (under 40 minutes on 2 cores)
-	@exec $(BIN)/python -m pytest -m slow $(ARGS)
+	@exec $(BIN)/python -m pytest -m slow $(WORKERS) $(ARGS)
 
 check: $(INSTALLED_DEV) ## format, lint, types, import directions, fast tests
 	@$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q $(WORKERS) $(ARGS)
 
 ui: $(INSTALLED) ## the MLflow UI with runs and the model registry, on this machine only [PORT=5000]
 	@exec $(BIN)/ganline ui $(if $(PORT),--port $(PORT))

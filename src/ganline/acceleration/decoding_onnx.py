@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +21,7 @@ from torch import nn
 from ganline.acceleration.decoding_graph import arrays_of, multiply_floats, step_model
 from ganline.acceleration.decoding_int8 import evened, multiply_int8, peaks_of
 from ganline.acceleration.export import EXAMPLES, read_model, strip, write_model
-from ganline.acceleration.quantize import MULTIPLYING, from_last_product, keep_used_domains
+from ganline.acceleration.quantize import MULTIPLYING, quantize_graph
 from ganline.errors import BundleError, ConfigError
 from ganline.images import to_pixels
 from ganline.language.drawing import phi
@@ -38,7 +37,6 @@ FACTS = ("num_tokens", "num_classes", "prompt_dim", "rows_an_image")
 ROWS = 16
 """Rows that are decoded together: their keys and values stay in the processor's cache. At batch 64 four times 16 take
 a tenth (float32) to a fifth (int8) less time than 64 at once, at width 160; 8 and 32 are slower."""
-CALIBRATION_ROWS = 64
 
 
 def export_teacher(
@@ -72,7 +70,7 @@ def export_teacher(
         write_model(with_tables(step_model(llm, even, drawing, multiply_int8(peaks)), teacher), paths["step.int8"])
         if any(node.op_type in MULTIPLYING for node in read_model(paths["decoder"]).graph.node):
             paths["decoder.int8"] = folder / DECODER["int8"]
-            quantize_decoder(paths["decoder"], paths["decoder.int8"], tokens)
+            quantize_graph(paths["decoder"], paths["decoder.int8"], {"tokens": tokens.cpu().numpy()})
     return paths
 
 
@@ -134,40 +132,6 @@ def export_decoder(teacher: Teacher, path: Path) -> None:
     model = program.model_proto
     strip(model)
     write_model(model, path)
-
-
-def quantize_decoder(source: Path, out: Path, tokens: torch.Tensor) -> None:
-    """The decoder in 8 bits, as quantize.py makes a generator's: ranges are those seen on tokens int64 [n, T]."""
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    class Feed:
-        def __init__(self) -> None:
-            self.batches: Iterator[torch.Tensor] = iter(tokens.cpu().split(CALIBRATION_ROWS))
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            batch = next(self.batches, None)
-            return None if batch is None else {"tokens": batch.numpy()}
-
-    with TemporaryDirectory() as folder:
-        ready, done = Path(folder) / "ready.onnx", Path(folder) / "done.onnx"
-        quant_pre_process(source, ready)
-        quantize_static(
-            ready,
-            done,
-            Feed(),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            nodes_to_exclude=from_last_product(read_model(ready)),
-        )
-        quantised = read_model(done)
-    strip(quantised)
-    keep_used_domains(quantised)
-    write_model(quantised, out)
 
 
 def open_teacher(folder: Path, form: Form, *, threads: int = 1) -> OnnxTeacher:

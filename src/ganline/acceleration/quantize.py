@@ -9,7 +9,7 @@ without VNNI two products of 8 bits are summed in 16, and saturate.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,11 +31,8 @@ def quantize_generator(source: Path, out: Path, *, z: torch.Tensor, condition: t
     Ranges of activations are those seen on z [n, z_dim] and condition (labels int64 [n], or float [n, K]: one-hot, or
     prompts' embeddings): a few hundred of what it is for. Raises BundleError if `source` has other inputs.
     """
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    model = read_model(source)
-    expected = {each.name: each.type.tensor_type.shape.dim[1].dim_value for each in model.graph.input}
+    inputs = read_model(source).graph.input
+    expected = {each.name: each.type.tensor_type.shape.dim[1].dim_value for each in inputs}
     seen = {"z": z}
     if condition is not None:
         seen[CONDITION] = one_hot(condition, expected.get(CONDITION, 0), z) if condition.ndim == 1 else condition
@@ -45,13 +42,21 @@ def quantize_generator(source: Path, out: Path, *, z: torch.Tensor, condition: t
             expected=f"{expected}",
             remedy="export it with ganline.acceleration.export, and calibrate with what it is told",
         )
+    quantize_graph(source, out, {name: tensor.cpu().float().numpy() for name, tensor in seen.items()})
+
+
+def quantize_graph(source: Path, out: Path, seen: Mapping[str, np.ndarray]) -> None:
+    """Write a model in 8 bits, the last product and what follows it in float32. Ranges are those on `seen`."""
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
     with TemporaryDirectory() as folder:
         ready, done = Path(folder) / "ready.onnx", Path(folder) / "done.onnx"
         quant_pre_process(source, ready)
         quantize_static(
             ready,
             done,
-            Feed({name: tensor.cpu().float().numpy() for name, tensor in seen.items()}),
+            Feed(seen),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=True,
@@ -62,7 +67,7 @@ def quantize_generator(source: Path, out: Path, *, z: torch.Tensor, condition: t
         )
         quantised = read_model(done)
     strip(quantised)
-    quantised.metadata_props.extend(model.metadata_props)
+    quantised.metadata_props.extend(read_model(source).metadata_props)
     keep_used_domains(quantised)
     write_model(quantised, out)
 
@@ -70,10 +75,10 @@ def quantize_generator(source: Path, out: Path, *, z: torch.Tensor, condition: t
 class Feed:
     """Calibration batches, as onnxruntime's CalibrationDataReader hands them over."""
 
-    def __init__(self, seen: dict[str, np.ndarray]):
+    def __init__(self, seen: Mapping[str, np.ndarray]):
+        count = len(next(iter(seen.values())))
         self.batches: Iterator[dict[str, np.ndarray]] = (
-            {name: values[start : start + CHUNK] for name, values in seen.items()}
-            for start in range(0, len(seen["z"]), CHUNK)
+            {name: values[start : start + CHUNK] for name, values in seen.items()} for start in range(0, count, CHUNK)
         )
 
     def get_next(self) -> dict[str, np.ndarray] | None:

@@ -66,13 +66,15 @@ def verdict(variants: Sequence[Variant], key: str = FD, *, confirmation: Confirm
             expected="at least one form of a teacher and one of a student, both measured",
             remedy="see what failed in the study, and run ganline speedup again",
         )
-    best = min(teachers, key=lambda variant: distance(variant, key))
+    best = nearest(teachers, key)
     by_first = [each for each in students if is_no_farther(each, teachers, key, halves=True)]
     others = [each for each in DISTANCES if each != key and all(each in teacher.quality for teacher in teachers)]
     by_all = [each for each in by_first if all(is_no_farther(each, teachers, other) for other in others)]
 
     def told(student: Variant | None) -> dict[str, Any] | None:
-        return None if student is None else against(student, best, teachers, key, confirmation or {})
+        if student is None:
+            return None
+        return against(student, teachers, key) | {"confirmed": confirmed(student, teachers, confirmation or {})}
 
     equal, nearer = (told(fastest(each, key)) for each in (by_all, by_first))
     return {
@@ -80,15 +82,20 @@ def verdict(variants: Sequence[Variant], key: str = FD, *, confirmation: Confirm
         "teacher_best": best.name,
         "equal": equal,
         "nearer": nearer,
-        "best": told(min(students, key=lambda variant: distance(variant, key))),
+        "best": told(nearest(students, key)),
         "words": words(equal) if equal else NONE_BY_ALL + words(nearer) if nearer else NONE_EQUAL,
     }
+
+
+def nearest(variants: Sequence[Variant], key: str) -> Variant:
+    """The form of least distance."""
+    return min(variants, key=lambda variant: distance(variant, key))
 
 
 def is_no_farther(student: Variant, teachers: Sequence[Variant], key: str, *, halves: bool = False) -> bool:
     """Whether the student is surely no farther from real images than the teacher's best form by this distance: against
     all of them, and with `halves` against each half. Strict on purpose: a noisy figure is no equal quality."""
-    best = min(teachers, key=lambda variant: distance(variant, key))
+    best = nearest(teachers, key)
     whole, *parts = paired_intervals(key, best.quality[key], student.quality[key])
     return all(high <= 0.0 for _, high in [whole, *(parts if halves else ())])
 
@@ -97,13 +104,12 @@ def fastest(students: Sequence[Variant], key: str) -> Variant | None:
     """The fastest form; of those about as fast the nearest to real images."""
     least = min((student.timing.p50_ms for student in students), default=0.0)
     tied = [student for student in students if student.timing.p50_ms <= TIED * least]
-    return min(tied, key=lambda variant: distance(variant, key), default=None)
+    return nearest(tied, key) if tied else None
 
 
-def against(
-    student: Variant, best: Variant, teachers: Sequence[Variant], key: str, confirmation: Confirmation
-) -> dict[str, Any]:
+def against(student: Variant, teachers: Sequence[Variant], key: str) -> dict[str, Any]:
     """Ratios of one student form against the teacher's fastest forms, and its distance against the best one."""
+    best = nearest(teachers, key)
     quickest = min(teachers, key=lambda variant: variant.timing.p50_ms)
     widest = max(teachers, key=lambda variant: variant.timing.throughput)
     if widest.timing.batch != student.timing.batch:
@@ -140,17 +146,19 @@ def against(
         "halves": [list(each) for each in halves],
         "interval_of_halves_at_random": [difference.low, difference.high] if halves else None,
         "surely_better": high < 0.0,
-        "confirmed": confirmed(confirmation.get(student.name, {}), confirmation.get(best.name, {})),
     }
 
 
-def confirmed(student: Mapping[str, Any], teacher: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Distance -> the difference student - teacher on real images that no other distance has read, and its interval."""
-    told = {}
-    for key in (each for each in DISTANCES if each in student and each in teacher):
-        difference = paired_difference(key, teacher[key], student[key])
+def confirmed(student: Variant, teachers: Sequence[Variant], fresh: Confirmation) -> dict[str, dict[str, Any]]:
+    """Distance -> the difference student - teacher on real images that no other distance has read, and its interval;
+    the teacher's form is the best one by that distance where the choice was made."""
+    told, own = {}, fresh.get(student.name, {})
+    for key in (each for each in DISTANCES if each in own and all(each in teacher.quality for teacher in teachers)):
+        best = nearest(teachers, key).name
+        difference = paired_difference(key, fresh[best][key], own[key])
         told[key] = {
             "name": difference.name,
+            "teacher": best,
             "difference": difference.value,
             "interval": [difference.low, difference.high],
         }

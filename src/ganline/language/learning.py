@@ -11,8 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -30,7 +29,7 @@ from ganline.schedules import ema_decay, value_at
 from ganline.seeds import generator
 from ganline.training.ema import update_ema
 from ganline.training.loop import SAVE_SHARE, Run, clock
-from ganline.training.state import resume, save_checkpoint, share_state
+from ganline.training.state import Resumable, resume, save_checkpoint, share_state
 from ganline.training.step import masked_update
 from ganline.training.tracker import Tracker
 
@@ -42,20 +41,11 @@ DrawPrompts = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
 
 @dataclass
-class LanguageState:
-    """The language model, its moving average, its optimizer and its clocks: see training/state.py, Resumable."""
+class LanguageState(Resumable):
+    """A language model while it learns, and the moving average of its weights."""
 
     llm: Llama
     llm_ema: Llama
-    optimizers: dict[str, torch.optim.Adam]
-    memory: dict[str, torch.Tensor] = field(default_factory=dict)
-    scalers: dict[str, torch.amp.GradScaler] = field(default_factory=dict)
-    step: int = 0
-    nimg: int = 0
-    skipped: int = 0
-    lr_scale: float = 1.0
-    exact: bool = True
-    extra: dict[str, Any] = field(default_factory=dict)
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -84,7 +74,7 @@ def make_language_state(config: LlmConfig, shape: dict[str, int], compute: Compu
     gains = [p for p in llm.parameters() if p.ndim == 1]
     groups = [{"params": wide, "weight_decay": config.weight_decay}, {"params": gains, "weight_decay": 0.0}]
     adam = torch.optim.AdamW(groups, lr=value_at(config.lr, 0, 1), betas=config.betas, fused=True)
-    return LanguageState(llm, llm_ema, {"llm": adam})
+    return LanguageState(llm, llm_ema, optimizers={"llm": adam})
 
 
 def learn(config: LlmConfig, texts: Texts, shape: dict[str, int], *, run: Run, compute: Compute) -> LanguageState:

@@ -17,7 +17,7 @@ FORM_WORDS: Mapping[str, str] = {
     "int8": "ONNX Runtime, int8",
 }
 TEACHER = "language model"
-COLOURS = 4
+COLOURS = 6
 """Of students; a fifth has the first one's again, and its own name."""
 
 

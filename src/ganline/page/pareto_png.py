@@ -13,7 +13,8 @@ from ganline.page.pareto_drawing import HALF, RING, Drawing, Line, Mark, Text, d
 from ganline.page.pareto_svg import outline
 
 DPI, SCALE = 100, 2
-# Okabe & Ito 2008, darkened as in integrations/curves.py: told apart by every common colour vision.
+# Okabe & Ito 2008, darkened as in integrations/curves.py: told apart by every common colour vision. The last two are
+# not theirs: names stand beside the marks.
 INK, DIM, GRID, FAINT = "#222222", "#6B6B6B", "#E9E9E9", "#B5B5B5"
 COLOURS: Mapping[str, str] = {
     "teacher": "#A8558A",
@@ -21,6 +22,8 @@ COLOURS: Mapping[str, str] = {
     "student k1": "#00795A",
     "student k2": "#C74E00",
     "student k3": "#8F7200",
+    "student k4": "#1F8496",
+    "student k5": "#5B3FA8",
     "dim": DIM,
     "level": INK,
 }

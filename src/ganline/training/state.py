@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import copy
 import shutil
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -29,34 +30,14 @@ COMMITTED = "COMMITTED"
 CLOCKS = ("step", "nimg", "skipped", "lr_scale", "exact", "extra")
 
 
-class Resumable(Protocol):
-    """What a checkpoint is made of: networks, optimizers, device scalars, scalers, and the clocks (CLOCKS)."""
+@dataclass(kw_only=True)
+class Resumable(ABC):
+    """What a checkpoint is made of: networks, optimizers, device scalars, scalers, and the clocks (CLOCKS).
 
-    @property
-    def networks(self) -> dict[str, nn.Module]: ...
-
-    optimizers: dict[str, torch.optim.Adam]
-    memory: dict[str, torch.Tensor]
-    scalers: dict[str, torch.amp.GradScaler]
-    step: int
-    nimg: int
-    skipped: int
-    lr_scale: float
-    exact: bool
-    extra: dict[str, Any]
-
-
-@dataclass
-class State:
-    """Networks, optimizers and clocks. `step` counts steps, `nimg` the real images that D has seen.
-
-    `memory` holds the device scalars that losses and augmentation keep; `lr_scale` is 1 until a roll-back lowers it;
-    `extra` is what the watchdog remembers.
+    `step` counts steps, `nimg` the real images seen; `memory` holds the device scalars that losses and augmentation
+    keep; `lr_scale` is 1 until a roll-back lowers it; `extra` is what the watchdog remembers.
     """
 
-    G: Generator
-    D: Discriminator
-    G_ema: Generator
     optimizers: dict[str, torch.optim.Adam]
     memory: dict[str, torch.Tensor] = field(default_factory=dict)
     scalers: dict[str, torch.amp.GradScaler] = field(default_factory=dict)
@@ -66,6 +47,20 @@ class State:
     lr_scale: float = 1.0
     exact: bool = True
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    @abstractmethod
+    def networks(self) -> dict[str, nn.Module]:
+        """By name."""
+
+
+@dataclass
+class State(Resumable):
+    """A GAN while it learns."""
+
+    G: Generator
+    D: Discriminator
+    G_ema: Generator
 
     @property
     def networks(self) -> dict[str, nn.Module]:
@@ -93,7 +88,7 @@ def make_state(config: TrainConfig, image: ImageSpec, conditioning: Conditioning
         start |= {"augment_p": config.augment.p.start, "augment_signs": 0.0}
     memory = {name: torch.tensor(value, device=compute.device) for name, value in start.items()}
     scalers = {name: scaler for name in optimizers if (scaler := compute.scaler())}
-    return State(G, D, G_ema, optimizers, memory, scalers)
+    return State(G, D, G_ema, optimizers=optimizers, memory=memory, scalers=scalers)
 
 
 def pack(state: Resumable) -> dict[str, torch.Tensor]:

@@ -159,6 +159,22 @@ def test_what_fresh_real_images_say_of_the_pair_stands_beside_and_decides_nothin
     assert verdict([TEACHERS[1], student])["equal"]["confirmed"] == {}
 
 
+def test_fresh_images_compare_with_the_teachers_form_that_was_best_by_each_distance() -> None:
+    teachers = [with_second(TEACHERS[1], 0.6), with_second(TEACHERS[2], 0.5)]
+    student = with_second(variant("s1", "int8", 0.1, 1.0), 0.4)
+    fresh = {
+        name: {"fd": record("fd", first + np.zeros(10)), "fd_second": record("fd_second", second + np.zeros(10))}
+        for name, first, second in (
+            (teachers[0].name, 2.0, 0.9),
+            (teachers[1].name, 3.0, 0.5),
+            (student.name, 1.5, 0.7),
+        )
+    }
+    found = verdict([*teachers, student], confirmation=fresh)["equal"]["confirmed"]
+    assert found["fd"]["teacher"] == teachers[0].name and found["fd"]["difference"] == pytest.approx(-0.5)
+    assert found["fd_second"]["teacher"] == teachers[1].name and found["fd_second"]["difference"] == pytest.approx(0.2)
+
+
 def in_halves(each: Variant, fd: float, *, tilt: float) -> Variant:
     """Its distances, against the halves `tilt` above and below them."""
     values = fd + np.linspace(-1.0, 1.0, 10) * 0.01
