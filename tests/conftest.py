@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from ganline.environment import set_defaults
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # two processes with two threads each would wait for one another
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 set_defaults()
 
 from collections.abc import Callable
