@@ -23,6 +23,12 @@ from ganline.models.mlp import MLPConfig
 from ganline.registry.bundle import GENERATOR, ModelSpec, write_bundle
 
 MakeBundle = Callable[..., Path]
+LONGEST = ("tests/slow/test_speedup.py", "tests/slow/test_kills.py", "tests/line/")
+"""Files whose tests come first: begun last, they would keep one of two processes waiting."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not any(name in item.path.as_posix() for name in LONGEST))
 
 
 @pytest.fixture(autouse=True)
