@@ -154,7 +154,7 @@ def page() -> str:
     """The whole page."""
     here = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     lines = [HEAD]
-    values: dict[type[BaseModel], None] = {}  # what may stand where a number may; each is listed once, at the end
+    others: dict[type[BaseModel], str] = {}  # each is listed once, at the end
     for name, field in Config.model_fields.items():
         section = field.alias or name
         kinds = models_in(field.annotation)
@@ -162,26 +162,28 @@ def page() -> str:
             tag = kind.model_fields["name"].default if len(kinds) > 1 else None
             title, found = f"{section}({tag})" if tag else section, here.get(section)
             lines += table(title, kind, title, found if tag in (None, (found or {}).get("name")) else None)
-            values.update(dict.fromkeys(stand_ins(kind)))
-    for kind in values:
-        lines += table(f"{kind.__name__}, where a number may stand", kind, "", None)
+            others.update(without_rows(kind))
+    for kind, place in others.items():
+        lines += table(f"{kind.__name__}, {place}", kind, "", None)
         if example := EXAMPLES.get(kind.__name__):
             parse(merge(here, yaml.safe_load(example)), source=f"the example of {kind.__name__}")
             lines += ["```yaml", example.strip(), "```", ""]
     return "\n".join(lines)
 
 
-def stand_ins(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The models below a section that share a place with a number."""
+def without_rows(annotation: Any) -> Iterator[tuple[type[BaseModel], str]]:
+    """The models below a section that have no rows in it, and where they stand."""
     for kind in alternatives(annotation):
         if is_model(kind):
             if is_open(annotation):
-                yield kind
+                yield kind, "where a number may stand"
             for field in kind.model_fields.values():
-                yield from stand_ins(field.annotation)
+                yield from without_rows(field.annotation)
         else:
             for member in get_args(kind):
-                yield from stand_ins(member)
+                if is_model(member):
+                    yield member, "an entry of a list or mapping"
+                yield from without_rows(member)
 
 
 def table(title: str, kind: type[BaseModel], prefix: str, here: Any) -> list[str]:

@@ -30,8 +30,8 @@ class CaptionsConfig(BaseModel):
     encoder: EncoderConfig | None = None
     """What turns a prompt into numbers; null: the packaged all-MiniLM-L6-v2."""
     attributes: tuple[str, ...] | None = None
-    """Measured attributes beside the class, of brightness, size, contrast, colourfulness, thickness, slant; null: those
-    that suit the data set."""
+    """Measured attributes beside the class, of brightness, light (of a whole picture), size, contrast, colourfulness,
+    thickness, slant; null: those that suit the data set."""
 
 
 class LlmConfig(BaseModel):
@@ -183,7 +183,7 @@ class SpeedupConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     threads: int = Field(default=1, ge=1)
-    """Threads of every variant, at batch 1 and at `batch`."""
+    """Threads of every variant at `batch`; a single image always has one."""
     batch: int = Field(default=64, ge=2)
     """Images at once for throughput."""
     rounds: int = Field(default=200, ge=5)

@@ -64,8 +64,9 @@ def told(root: Path) -> str:
     places = {"report": PAGE, "race": RACE, "picture": PICTURE, "figures": STUDY}
     lines = [found["verdict"]["words"], ""] + [f"  {name:9} {root / SPEEDUP / file}" for name, file in places.items()]
     lines.append("  runs      make ui")
-    for folder in sorted((root / STUDENTS).glob("*/prompts.json")):
-        lines.append(f'  prompts   ganline generate --model {folder.parent} --prompt "a dark sneaker" -o images.png')
+    for file in sorted((root / STUDENTS).glob("*/prompts.json")):
+        prompt = read_json(file)["texts"]["train"][0]
+        lines.append(f'  prompts   .venv/bin/ganline generate --model {file.parent} --prompt "{prompt}" -o images.png')
     return "\n".join(lines)
 
 
