@@ -25,7 +25,7 @@ set_defaults()
 
 import numpy as np
 
-from ganline.config import Config, load_config, merge
+from ganline.config import Config, load_config
 from ganline.data.loader import Prepared, Split
 from ganline.devices import machine, make_exact, pick
 from ganline.evaluation.features import FIRST, look
@@ -36,6 +36,7 @@ from ganline.evaluation.uncertainty import paired_difference
 from ganline.files import sha256_json
 from ganline.models import Conditioning, ImageSpec
 from ganline.models.sampling import sample
+from ganline.overlay import merge
 from ganline.registry.bundle import GENERATOR, ModelSpec, open_bundle, write_bundle
 from ganline.registry.promotion import judge
 from ganline.scoring import Scores, score

@@ -28,13 +28,14 @@ if "plain fp32" not in sys.argv:  # a tutorial's user has torch's own thread set
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from ganline.config import merge, read_yaml
+from ganline.config import read_yaml
 from ganline.data.loader import Batches, Prepared
 from ganline.devices import Compute, device_memory_mb, machine, make_exact, pick
 from ganline.images import to_network
 from ganline.losses.adversarial import ADVERSARIAL
 from ganline.losses.penalties import between, gradient_penalty, squared_gradient_norms
 from ganline.models import Conditioning, ImageSpec
+from ganline.overlay import merge
 from ganline.schedules import value_at
 from ganline.training.config import TrainConfig
 from ganline.training.state import make_state

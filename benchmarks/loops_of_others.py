@@ -29,10 +29,11 @@ import numpy as np
 from loops import WARM_UP
 from scaling import Resized
 
-from ganline.config import merge, read_yaml
+from ganline.config import read_yaml
 from ganline.data.loader import Batches, Prepared
 from ganline.devices import available_cores, machine, make_exact, pick
 from ganline.models import Conditioning, ImageSpec
+from ganline.overlay import merge
 from ganline.training.config import TrainConfig
 from ganline.training.state import make_state
 from ganline.training.step import run_step

@@ -26,10 +26,11 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from ganline.config import merge, read_yaml
+from ganline.config import read_yaml
 from ganline.data.loader import Batches, Prepared, Split
 from ganline.devices import device_memory_mb, machine, make_exact, pick
 from ganline.models import Conditioning, ImageSpec
+from ganline.overlay import merge
 from ganline.training.config import TrainConfig
 from ganline.training.state import make_state
 from ganline.training.step import run_step

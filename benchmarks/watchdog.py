@@ -21,13 +21,14 @@ from ganline.environment import set_defaults
 
 set_defaults()
 
-from ganline.config import merge, read_yaml
+from ganline.config import read_yaml
 from ganline.data.loader import Prepared
 from ganline.devices import machine, make_exact, pick
 from ganline.errors import TrainingError
 from ganline.evaluation.extractor import Extractor
 from ganline.evaluation.probe import make_probe
 from ganline.models import Conditioning, ImageSpec
+from ganline.overlay import merge
 from ganline.training.config import TrainConfig
 from ganline.training.loop import Run, train
 

@@ -15,7 +15,8 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ganline.config import Config, alternatives, is_model, is_open, merge, models_in, parse
+from ganline.config import Config, alternatives, is_model, is_open, models_in, parse
+from ganline.overlay import merge
 from ganline.training.config import TrainConfig
 
 ROOT = Path(__file__).parents[1]

@@ -108,20 +108,21 @@ class Config(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def seeds_of_the_study_differ(self) -> Config:
+        """What students learned from, what chose among them and what confirms the choice are of different noise."""
+        quality = self.quality
+        if shared := set(quality.seeds) & set(quality.confirm_seeds):
+            raise ValueError(f"quality.confirm_seeds holds {min(shared)}, as quality.seeds: confirm with others")
+        if self.bank.seed in {*quality.seeds, *quality.confirm_seeds}:
+            raise ValueError(f"bank.seed ({self.bank.seed}) is one of quality's seeds: measure with others")
+        return self
+
 
 def check_resolution(config: Config) -> None:
     """Refuse a resolution that the model cannot paint before anything runs. Raises ConfigError."""
     if config.train.model.name != "mlp":
         stem_resolution(config.prepare.resolution)
-
-
-def merge(base: Any, overlay: Any) -> Any:
-    """Overlay wins. Mappings merge key by key, except variants: a mapping with another `name` replaces the base's."""
-    if not isinstance(base, dict) or not isinstance(overlay, dict):
-        return overlay
-    if overlay.get("name", base.get("name")) != base.get("name"):
-        return overlay
-    return base | {key: merge(base.get(key), value) for key, value in overlay.items()}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from typing import Literal, TypeVar
 import torch
 from torch import nn
 
+from ganline.errors import GanlineError
+
 CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
 Precision = Literal["auto", "fp32", "bf16", "fp16", "fp64"]
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -43,6 +45,15 @@ class Compute:
     def can_compile(self) -> bool:
         """Whether torch.compile finds its compiler here: Triton for a GPU, a C++ one for a CPU."""
         return bool(importlib.util.find_spec("triton") if self.device.type == "cuda" else cpp_compiler())
+
+    def need_compiler(self) -> None:
+        """Raise GanlineError where torch.compile would find no compiler."""
+        if not self.can_compile():
+            raise GanlineError(
+                "torch.compile finds no compiler",
+                expected="g++ or clang++ for a CPU, triton for a GPU",
+                remedy="install one (apt-get install g++), or do without the compiled form",
+            )
 
     def scaler(self) -> torch.amp.GradScaler | None:
         """What keeps fp16 gradients from vanishing; None where the precision needs no scaling."""
@@ -72,6 +83,19 @@ def pick(precision: Precision = "auto") -> Compute:
     if precision == "auto":
         precision = "bf16" if bf16_is_fast(device) else "fp32"
     return Compute(device, AUTOCAST.get(precision), torch.float64 if precision == "fp64" else torch.float32)
+
+
+def host() -> Compute:
+    """The CPU in float32: where files for other runtimes are made and checked."""
+    return Compute(torch.device("cpu"), None)
+
+
+def running_sum(x: torch.Tensor) -> torch.Tensor:
+    """Sums up to each place of the last axis, float32 [..., V]. On a GPU as a product with a triangle: cumsum adds up
+    in any order there, and torch refuses it where algorithms are to be deterministic."""
+    if x.device.type == "cpu":
+        return x.cumsum(-1)
+    return x @ torch.ones(x.shape[-1], x.shape[-1], device=x.device, dtype=x.dtype).triu()
 
 
 def cpp_compiler() -> str | None:

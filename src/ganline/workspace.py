@@ -17,11 +17,12 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from ganline.config import PARAMS, merge, parse, read_yaml
+from ganline.config import PARAMS, parse, read_yaml
 from ganline.errors import ConfigError, WorkspaceError
 from ganline.files import write_text
 from ganline.home import home
 from ganline.lineage import SNAPSHOT_MESSAGE, temporary_index
+from ganline.overlay import merge
 
 log = logging.getLogger(__name__)
 

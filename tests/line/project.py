@@ -11,7 +11,8 @@ from pathlib import Path
 
 import yaml
 
-from ganline.config import merge, read_yaml
+from ganline.config import read_yaml
+from ganline.overlay import merge
 
 ROOT = Path(__file__).parents[2]
 TINY = {

@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from benchmarks.gate import Part
-from ganline.config import load_config, merge
+from ganline.config import load_config
 from ganline.data.loader import Prepared, Split
 from ganline.devices import machine, make_exact, pick
 from ganline.evaluation.panel import measure
 from ganline.evaluation.uncertainty import paired_difference
 from ganline.models import Conditioning, ImageSpec
 from ganline.models.spec import Generator
+from ganline.overlay import merge
 from ganline.registry.promotion import Verdict, judge
 from ganline.scoring import Scores
 from ganline.training.config import TrainConfig

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ganline.config import merge, read_yaml
+from ganline.config import read_yaml
 from ganline.files import sha256_file, write_json
 from ganline.integrations import mlflow_ledger, mlflow_store
 from ganline.integrations.mlflow_ledger import ledger_of
 from ganline.integrations.mlflow_registry import Lineage, register
 from ganline.integrations.mlflow_versions import versions
+from ganline.overlay import merge
 from ganline.promoting import promote, rollback
 from ganline.registry.promotion import FloorsConfig
 from ganline.weighing import Instruments

@@ -60,11 +60,11 @@ def test_the_study_holds_what_was_asked_of_it(project) -> None:
     assert set(found["verdict"]["best"]["confirmed"]) == {"fd", "fd_second"}
     assert (
         found["parity"]["s1"]["compiled"]["equal_pixels"] > 0.9
-        and found["parity"]["teacher"]["onnx"]["equal_pixels"] > 0
+        and found["parity"]["teacher"]["onnx"]["equal_tokens"] > 0.9
     )
     assert found["prompts"]["encoder"]["p50_ms"] > 0
     assert any("never trained on" in name for name in found["prompts"]["adherence"])
-    assert found["verdict"]["front"]
+    assert found["verdict"]["best"]
 
 
 def test_no_out_tells_of_this_machine(project) -> None:

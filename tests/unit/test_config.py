@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ganline.config import SUCH_AS, load_config, merge, parse, read_yaml
+from ganline.config import SUCH_AS, load_config, parse, read_yaml
 from ganline.errors import ConfigError
+from ganline.overlay import merge
 
 ROOT = Path(__file__).parents[2]
 PRESETS = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
@@ -50,6 +51,10 @@ MISTAKES = [
         {"evaluate": {"seeds": list(range(50, 60))}, "promotion": {"seeds": list(range(59, 69))}},
         "promotion.seeds holds 59, as train.seed or evaluate.seeds: …",
     ),
+    ({"quality": {"seeds": [1, 2], "confirm_seeds": [2, 3]}}, "quality.confirm_seeds holds 2, as quality.seeds: …"),
+    ({"bank": {"seed": 4001}, "quality": {"seeds": [4001, 4002]}}, "bank.seed (4001) is one of quality's seeds: …"),
+    ({"llm": {"prompt_share": 0.95}}, "llm: unconditional_share and prompt_share are more than 1 together: …"),
+    ({"llm": {"size": {"width": 96, "heads": 8}}}, "llm: size: heads are 12 long; …"),
     ({"promotion": {"seeds": [20] * 10}}, "promotion.seeds: a seed stands there twice: …"),
     ({"promotion": {"floors": {"coverage": 1}}}, "promotion.floors: unknown key coverage (did you mean coverage_min?…"),
     ({"train": {"objective": {"r1_gamma": -1}}}, "train.objective: r1_gamma goes down to -1.0; …"),

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "ganline"
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS = [
-    {"errors", "files", "environment", "seeds", "leash", "home", "doctor", "torchvision_shim", "schedules"},
+    {"errors", "files", "environment", "seeds", "leash", "home", "doctor", "torchvision_shim", "schedules", "overlay"},
     {"images", "devices", "ranks", "draws"},
     {"data"},
     {"models"},

@@ -13,13 +13,14 @@ import pytest
 import yaml
 
 from ganline import cli, effects, promoting, weighing
-from ganline.config import load_config, merge, read_yaml
+from ganline.config import load_config, read_yaml
 from ganline.errors import ConfigError, GateError, RegistryError
 from ganline.files import read_json, sha256_file, write_json
 from ganline.integrations import dvc_repo, mlflow_store
 from ganline.integrations.mlflow_ledger import MlflowShelf, ledger_of
 from ganline.integrations.mlflow_registry import Lineage, register
 from ganline.integrations.mlflow_versions import versions
+from ganline.overlay import merge
 from ganline.promoting import ADOPTED, Outcome, history, is_decided, promote, promote_own, rollback
 from ganline.stages.places import METRICS, REPORT, USEFULNESS
 from ganline.weighing import Instruments, Measured

@@ -188,17 +188,17 @@ def passes_of(G: Generator, *, batch: int, draw: Draw) -> Pass:
     return lambda number: to_pixels(G(*pool[number % count]))
 
 
-def drawing_inputs(*, seed: int, compute: Compute, num_classes: int = 0, prompts: torch.Tensor | None = None) -> Draw:
-    """A Draw of standard normal z, and of labels below `num_classes`, rows of `prompts` [M, E] or nothing beside it:
-    the same labels or rows for every generator."""
+def drawing_inputs(*, seed: int, compute: Compute, prompts: torch.Tensor | None = None) -> Draw:
+    """A Draw of standard normal z, and of rows of `prompts` [M, E], labels or nothing beside it, as G is told: the same
+    for every generator that is told the same."""
 
     def draw(G: Generator, batch: int, number: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         z = torch.randn(batch, G.z_dim, generator=generator(seed, f"time z {batch}", number))
         told, draws = None, generator(seed, f"time condition {batch}", number)
         if prompts is not None:
             told = prompts[torch.randint(len(prompts), (batch,), generator=draws)].to(compute.device, compute.dtype)
-        elif num_classes:
-            told = torch.randint(num_classes, (batch,), generator=draws).to(compute.device)
+        elif G.num_classes:
+            told = torch.randint(G.num_classes, (batch,), generator=draws).to(compute.device)
         return z.to(compute.device, compute.dtype), told
 
     return draw

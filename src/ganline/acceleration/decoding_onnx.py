@@ -24,6 +24,7 @@ from ganline.acceleration.export import EXAMPLES, read_model, strip, write_model
 from ganline.acceleration.quantize import MULTIPLYING, quantize_graph
 from ganline.errors import BundleError, ConfigError
 from ganline.images import to_pixels
+from ganline.language.config import HEAD
 from ganline.language.drawing import phi
 from ganline.language.teacher import Teacher
 from ganline.models.spec import Generator
@@ -50,10 +51,10 @@ def export_teacher(
     teacher = teacher.eval()
     llm, drawing = teacher.llm, teacher.drawing
     depth = llm.size.width // llm.size.heads
-    if depth % 16:
+    if depth % HEAD:
         raise ConfigError(
             f"attention heads are {depth} long",
-            expected="a multiple of 16 in ONNX Runtime",
+            expected=f"a multiple of {HEAD} in ONNX Runtime",
             remedy="set llm.size.heads",
         )
     folder.mkdir(parents=True, exist_ok=True)

@@ -31,27 +31,12 @@ Confirmation = Mapping[str, Mapping[str, Any]]
 
 
 def distance(variant: Variant, key: str = FD) -> float:
-    """The variant's distance to real images."""
+    """The variant's distance to real images, or another figure of it."""
     return float(variant.quality[key]["value"])
 
 
-def pareto(variants: Sequence[Variant], key: str = FD) -> list[Variant]:
-    """Variants that no other beats: none is as fast at p50 and as near to real images, and better in one of them.
-    Fastest first."""
-
-    def place(variant: Variant) -> tuple[float, float]:
-        return variant.timing.p50_ms, distance(variant, key)
-
-    def beats(a: tuple[float, float], b: tuple[float, float]) -> bool:
-        return a != b and a[0] <= b[0] and a[1] <= b[1]
-
-    measured = [variant for variant in variants if key in variant.quality]
-    front = [own for own in measured if not any(beats(place(other), place(own)) for other in measured)]
-    return sorted(front, key=place)
-
-
 def verdict(variants: Sequence[Variant], key: str = FD, *, confirmation: Confirmation | None = None) -> dict[str, Any]:
-    """What the page and MLflow say: the front, the ratios at equal quality, at that of the first extractor (`nearer`),
+    """What the page and MLflow say: the ratios at equal quality, at that of the first extractor (`nearer`),
     and at best quality.
 
     The first two are None where no student form is surely as good. Raises GateError without a teacher or a student.
@@ -68,7 +53,7 @@ def verdict(variants: Sequence[Variant], key: str = FD, *, confirmation: Confirm
         )
     best = nearest(teachers, key)
     by_first = [each for each in students if is_no_farther(each, teachers, key, halves=True)]
-    others = [each for each in DISTANCES if each != key and all(each in teacher.quality for teacher in teachers)]
+    others = [each for each in DISTANCES if each != key]
     by_all = [each for each in by_first if all(is_no_farther(each, teachers, other) for other in others)]
 
     def told(student: Variant | None) -> dict[str, Any] | None:
@@ -78,7 +63,6 @@ def verdict(variants: Sequence[Variant], key: str = FD, *, confirmation: Confirm
 
     equal, nearer = (told(fastest(each, key)) for each in (by_all, by_first))
     return {
-        "front": [variant.name for variant in pareto(variants, key)],
         "teacher_best": best.name,
         "equal": equal,
         "nearer": nearer,
@@ -94,7 +78,10 @@ def nearest(variants: Sequence[Variant], key: str) -> Variant:
 
 def is_no_farther(student: Variant, teachers: Sequence[Variant], key: str, *, halves: bool = False) -> bool:
     """Whether the student is surely no farther from real images than the teacher's best form by this distance: against
-    all of them, and with `halves` against each half. Strict on purpose: a noisy figure is no equal quality."""
+    all of them, and with `halves` against each half. Strict on purpose: a noisy figure is no equal quality, and neither
+    is one that a form lacks."""
+    if any(key not in variant.quality for variant in (student, *teachers)):
+        return False
     best = nearest(teachers, key)
     whole, *parts = paired_intervals(key, best.quality[key], student.quality[key])
     return all(high <= 0.0 for _, high in [whole, *(parts if halves else ())])
@@ -120,13 +107,8 @@ def against(student: Variant, teachers: Sequence[Variant], key: str) -> dict[str
         )
     difference: Difference = paired_difference(key, best.quality[key], student.quality[key])
     (low, high), *halves = paired_intervals(key, best.quality[key], student.quality[key])
-    beside = {
-        each: [best.quality[each]["value"], student.quality[each]["value"]]
-        for each in (*DISTANCES[1:], *DIVERSITY)
-        if each in best.quality and each in student.quality
-    }
     return {
-        "beside": beside,
+        "beside": also(student, teachers, key),
         "student": student.name,
         "teacher_best": best.name,
         "teacher_latency": quickest.name,
@@ -147,6 +129,16 @@ def against(student: Variant, teachers: Sequence[Variant], key: str) -> dict[str
         "interval_of_halves_at_random": [difference.low, difference.high] if halves else None,
         "surely_better": high < 0.0,
     }
+
+
+def also(student: Variant, teachers: Sequence[Variant], key: str) -> dict[str, list[float]]:
+    """What else is told of a pair: [teacher's, student's]. The teacher's form is its best by each distance."""
+    told = {}
+    for each in (*DISTANCES, *DIVERSITY):
+        if each != key and all(each in variant.quality for variant in (student, *teachers)):
+            best = nearest(teachers, each if each in DISTANCES else key)
+            told[each] = [distance(best, each), distance(student, each)]
+    return told
 
 
 def confirmed(student: Variant, teachers: Sequence[Variant], fresh: Confirmation) -> dict[str, dict[str, Any]]:
@@ -189,7 +181,7 @@ BESIDE = {"fd_second": "distance by the second extractor", "recall": "recall", "
 def beside(found: dict[str, list[float]]) -> str:
     """What else differs, with either sign: a sentence, or nothing."""
     told = [f"{BESIDE[key]} {teacher:.3f} and {student:.3f}" for key, (teacher, student) in found.items()]
-    return f" Teacher's best form and student beside it: {', '.join(told)}." if told else ""
+    return f" Beside it, the teacher's best form and the student: {', '.join(told)}." if told else ""
 
 
 def again(found: Mapping[str, Mapping[str, Any]]) -> str:

@@ -16,7 +16,7 @@ import torch
 from ganline.acceleration.export import CONDITION, KIND, read_model
 from ganline.acceleration.fold import fold
 from ganline.devices import Compute
-from ganline.errors import BundleError, GanlineError
+from ganline.errors import BundleError
 from ganline.models.spec import Generator
 
 
@@ -51,12 +51,17 @@ class CompiledGenerator(Generator):
         def run(z: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
             return network(z, condition)
 
-        # Compilations are kept by code object, which instances share: a copy gives each its own, and its own limit.
-        own = FunctionType(run.__code__.replace(), run.__globals__, closure=run.__closure__)
-        self.compiled = torch.compile(own, dynamic=False, fullgraph=True)
+        self.compiled = compiled_apart(run)
 
     def forward(self, z: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
         return self.compiled(z, condition)
+
+
+def compiled_apart(function: Any, **options: Any) -> Any:
+    """A plain function through torch.compile. Compilations are kept by code object, which closures share: a copy gives
+    each its own, and its own limit."""
+    own = FunctionType(function.__code__.replace(), function.__globals__, closure=function.__closure__)
+    return torch.compile(own, dynamic=False, fullgraph=True, **options)
 
 
 def eager_generator(network: Generator, compute: Compute) -> Generator:
@@ -70,12 +75,7 @@ def compiled_generator(network: Generator, compute: Compute) -> Generator:
 
     Freezing the weights (inductor's `freezing`) was measured to gain nothing on the default family.
     """
-    if not compute.can_compile():
-        raise GanlineError(
-            "torch.compile finds no compiler",
-            expected="g++ or clang++ for a CPU, triton for a GPU",
-            remedy="install one (apt-get install g++), or do without the compiled form",
-        )
+    compute.need_compiler()
     return CompiledGenerator(eager_generator(network, compute))
 
 

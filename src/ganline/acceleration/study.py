@@ -45,7 +45,6 @@ class Variant:
     num_bytes: int
     macs: int
     """Multiply-accumulates of one image."""
-    note: str = ""
 
     @property
     def name(self) -> str:

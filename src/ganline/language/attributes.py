@@ -138,7 +138,13 @@ def attributes_of(dataset: str, channels: int, chosen: Sequence[str] | None = No
         raise ConfigError(
             f"captions.attributes: {unknown[0]!r} is not known", expected="some of " + ", ".join(ATTRIBUTES)
         )
-    return tuple(dict.fromkeys(chosen))
+    names = tuple(dict.fromkeys(chosen))
+    words = [word for name in names for word in {*ATTRIBUTES[name].low, *ATTRIBUTES[name].high}]
+    if twice := sorted({word for word in words if words.count(word) > 1}):
+        raise ConfigError(
+            f"captions.attributes: two of {', '.join(names)} are called {twice[0]!r}", remedy="leave one of them out"
+        )
+    return names
 
 
 def measured(names: Sequence[str], images: torch.Tensor) -> torch.Tensor:

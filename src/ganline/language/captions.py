@@ -165,7 +165,3 @@ class Captions:
         told = self.prompts.draw(self.concepts(split)[rows], generator)[0]
         noise = torch.randn(told.shape, generator=generator) * (JITTER / told.shape[1] ** 0.5)
         return torch.nn.functional.normalize(told + noise)
-
-    def prompts_for(self, labels: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """See Prompts.prompts_for."""
-        return self.prompts.prompts_for(labels, generator)

@@ -7,10 +7,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ganline.devices import Precision
 from ganline.language.llama import LlamaSize
+from ganline.overlay import merge
 from ganline.schedules import Schedule, Value, is_on
 from ganline.training.config import TrainConfig
+
+HEAD = 16
+"""Lengths of attention heads that ONNX Runtime's fused attention takes are multiples of this."""
+TAKEN = ("teacher", "real")
+"""Names that figures have beside the ways'."""
 
 
 class EncoderConfig(BaseModel):
@@ -44,7 +49,7 @@ class LlmConfig(BaseModel):
     """The budget: images whose tokens are read, in thousands."""
     batch: int = Field(default=64, ge=2)
     """Images of one update, over all ranks."""
-    precision: Precision = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of passes: auto is bf16 where it is fast."""
     compile: bool = False
     """Let torch.compile make passes faster where it finds a compiler: half as fast again on two cores."""
@@ -76,6 +81,14 @@ class LlmConfig(BaseModel):
     @property
     def total_nimg(self) -> int:
         return round(self.total_kimg * 1000)
+
+    @model_validator(mode="after")
+    def it_can_be_trained_and_exported(self) -> LlmConfig:
+        if self.unconditional_share + self.prompt_share > 1.0:
+            raise ValueError("unconditional_share and prompt_share are more than 1 together: lower one of them")
+        if (depth := self.size.width // self.size.heads) % HEAD:
+            raise ValueError(f"size: heads are {depth} long; ONNX Runtime wants multiples of {HEAD}: change size.heads")
+        return self
 
 
 class BankConfig(BaseModel):
@@ -121,21 +134,29 @@ class StudentsConfig(BaseModel):
     @classmethod
     def names_are_plain(cls, ways: dict[str, WayConfig]) -> dict[str, WayConfig]:
         for name in ways:
-            if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-                raise ValueError(f"{name} cannot name a way: lower-case letters, digits and _")
+            if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in TAKEN:
+                raise ValueError(
+                    f"{name} cannot name a way: lower-case letters, digits and _, but not {' or '.join(TAKEN)}"
+                )
+        if all(way.prompts for way in ways.values()):
+            raise ValueError("the headline needs a way that is told classes or nothing: name one without prompts")
         return ways
 
     @model_validator(mode="after")
     def every_way_is_a_training(self) -> StudentsConfig:
-        for name in self.ways:
+        if is_on(self.train.objective.pair_weight):
+            raise ValueError("train.objective.pair_weight is a way's own: set ways.NAME.pair_weight")
+        for name, way in self.ways.items():
             try:
                 self.training(name, self.seeds[0])
             except ValidationError as error:
                 first = error.errors()[0]
                 where = ".".join(map(str, first["loc"]))
                 raise ValueError(f"ways.{name} is no training: {where}: {first['msg']}") from error
-            if is_on(self.ways[name].pair_weight) and "z_dim" in self.ways[name].train.get("model", {}):
+            if is_on(way.pair_weight) and "z_dim" in (way.train.get("model") or {}):
                 raise ValueError(f"ways.{name} is paired with the language model's noise: its z_dim follows from that")
+            if way.prompts and (way.reals != "data" or is_on(way.pair_weight)):
+                raise ValueError(f"ways.{name} is told prompts: only real images have captions (reals: data, no pairs)")
         return self
 
     def seeds_of(self, way: str) -> tuple[int, ...]:
@@ -144,10 +165,13 @@ class StudentsConfig(BaseModel):
     def training(self, name: str, seed: int, *, z_dim: int = 1, prompt_dim: int = 1) -> TrainConfig:
         """The `train` section of one student: its z is as long as its teacher's noise, one number a token, unless the
         way itself says otherwise."""
-        way, section = self.ways[name], self.train.model_dump()
-        model = section["model"] | {"z_dim": z_dim} | way.train.get("model", {})
-        section |= way.train | {"seed": seed, "model": model | ({"prompt_dim": prompt_dim} if way.prompts else {})}
-        section["objective"]["pair_weight"] = way.pair_weight
+        way = self.ways[name]
+        section = merge(self.train.model_dump(), way.train | {"seed": seed})
+        model, objective = section["model"], section["objective"]
+        if isinstance(model, dict) and isinstance(objective, dict):
+            given = {"z_dim": z_dim} | way.train.get("model", {}) | ({"prompt_dim": prompt_dim} if way.prompts else {})
+            section["model"] = model | given
+            section["objective"] = objective | {"pair_weight": way.pair_weight}
         return TrainConfig.model_validate(section)
 
 

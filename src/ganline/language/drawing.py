@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from ganline.devices import running_sum
+
 
 class DrawingConfig(BaseModel):
     """How tokens are drawn from the language model's distributions."""
@@ -35,7 +37,7 @@ def draw(logits: torch.Tensor, z: torch.Tensor, *, temperature: float = 1.0, top
     if top_k is not None and top_k < logits.shape[-1]:
         least = logits.topk(top_k, dim=-1).values[:, -1:]
         logits = torch.where(logits < least, torch.full_like(logits, -torch.inf), logits)
-    cumulative = logits.softmax(-1).cumsum(-1)
+    cumulative = running_sum(logits.softmax(-1))
     # Scaled by the last sum, which rounding leaves beside 1: every quantile lies below it.
     level = phi(z)[:, None] * cumulative[:, -1:]
     return (cumulative < level).sum(-1).clamp(max=logits.shape[-1] - 1)

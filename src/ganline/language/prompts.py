@@ -114,15 +114,6 @@ class Prompts:
         weights[weights.sum(1) == 0, 0] = 1.0  # a class without training images is called by its name
         return (weights / weights.sum(1, keepdim=True)).cumsum(1)
 
-    def parts(self, concept: int) -> tuple[int, dict[str, int]]:
-        """A concept's class, and the levels that it names."""
-        label, levels = parts_of(concept, len(self.attributes))
-        return label, {name: level for name, level in zip(self.attributes, levels, strict=True) if level != NONE}
-
-    def describe(self, concept: int) -> str:
-        """A concept in the first words that it has."""
-        return self.texts[TRAIN][concept * self.num_phrasings]
-
     def draw(self, fullest: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """A caption that is true of each image: (embeddings float32 [B, E], what they say int64 [B]).
 

@@ -58,7 +58,7 @@ class Decodes(Protocol):
 
 def record(teacher: Decodes, z: torch.Tensor, condition: torch.Tensor | None) -> Recording:
     """Watch one image of noise z [1, T] and a condition of one row. Warm it up before: a first call compiles."""
-    return record_tokens(teacher.steps(z, condition), decode=teacher.decode)
+    return record_tokens(teacher.steps(z, condition), decode=teacher.decode, device=str(z.device))
 
 
 @torch.inference_mode()

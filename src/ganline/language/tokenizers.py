@@ -23,7 +23,7 @@ from ganline.errors import BundleError, ConfigError
 from ganline.files import atomic_folder, read_json, sha256_file, write_json
 from ganline.images import to_network
 from ganline.models.spec import ImageSpec
-from ganline.models.vq import VQAutoencoder, VQConfig
+from ganline.models.vq import MOST_CODES, VQAutoencoder, VQConfig
 from ganline.seeds import derive, generator
 from ganline.training.config import TrainConfig
 
@@ -37,7 +37,7 @@ class KMeansConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: Literal["kmeans"] = "kmeans"
-    vocab: int = Field(default=512, ge=2)
+    vocab: int = Field(default=512, ge=2, le=MOST_CODES)
     """How many means."""
     patch: int = Field(default=4, ge=1)
     """Side of a patch in pixels; it divides the resolution."""

@@ -20,6 +20,7 @@ from ganline.models.pixelshuffle import PixelShuffleConfig, PixelShuffleDiscrimi
 from ganline.models.spec import Conditioning, Generator, ImageSpec
 
 PATCH = 4
+MOST_CODES = 2**15 - 1  # tokens are kept in 16 bits
 
 
 class VQConfig(BaseModel):
@@ -27,7 +28,7 @@ class VQConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: Literal["vq"] = "vq"
-    vocab: int = Field(default=512, ge=2)
+    vocab: int = Field(default=512, ge=2, le=MOST_CODES)
     """Codes in the codebook."""
     code_dim: int = Field(default=8, ge=2)
     """Length of a code; all have unit length."""

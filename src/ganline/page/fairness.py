@@ -13,6 +13,7 @@ from typing import Literal
 from ganline.acceleration.study import EQUAL_PIXELS, Study, Variant
 from ganline.page.glossary import figure, is_number, listed, number
 from ganline.page.pareto import ceiling, distance, form_name
+from ganline.page.study_tables import threads, threads_told
 
 Held = Literal["held", "open", "broken"]
 LENGTHS = {
@@ -67,13 +68,12 @@ def baseline(study: Study) -> Unfairness:
 
 
 def same_threads(study: Study) -> Unfairness:
-    number_of = study.protocol.get("threads")
-    done = f"Both sides ran on {number_of} thread{'s' if number_of != 1 else ''}; throughput per core is told as well."
+    done = f"Both sides ran on {threads_told(study)}; throughput per core is told as well."
     return Unfairness(
         "Unequal threads",
         "One side on all cores, the other on one.",
-        done if number_of else "The number of threads is not recorded.",
-        "held" if number_of else "open",
+        done,
+        "held" if threads(study) else "open",
     )
 
 
@@ -230,8 +230,10 @@ def selection(study: Study) -> Unfairness:
     chosen = study.headline
     done = (
         f"{chosen.get('student') or 'No student'} was chosen among {len(students)} student forms by the images and "
-        "seeds that it is told by; forms within 5 % of the least latency count as equal."
+        "seeds that it is told by"
     )
+    by_latency = study.verdict.get("equal") or study.verdict.get("nearer")
+    done += "; forms within 5 % of the least latency count as equal." if by_latency else ", by its distance alone."
     again = [each["interval"][1] <= 0.0 for each in (chosen.get("confirmed") or {}).values()]
     held: Held = "open" if not again else "held" if again[0] else "broken"
     if again:
@@ -254,7 +256,8 @@ def one_training(study: Study) -> Unfairness:
 
 def search(study: Study) -> Unfairness:
     done = (
-        "Sizes and recipes of the GANs were searched on the validation split; of the language model one size was tried."
+        "Sizes and recipes of the project's GANs were searched on the validation split of Fashion-MNIST; of the "
+        "language model one size was tried."
     )
     held: Held = "broken" if of_kind(study, "student") else "open"
     return Unfairness("Search on one side", "Tuning one side until it just meets the other.", done, held)

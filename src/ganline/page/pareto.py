@@ -18,7 +18,7 @@ FORM_WORDS: Mapping[str, str] = {
 }
 TEACHER = "language model"
 COLOURS = 6
-"""Of students; a fifth has the first one's again, and its own name."""
+"""Of students; a seventh has the first one's again, and its own name."""
 
 
 @dataclass(frozen=True)

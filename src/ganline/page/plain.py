@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ganline.page.glossary import NOTHING, figure, interval, is_number, span
+from ganline.page.glossary import NOTHING, figure, interval, span
 
 HIDDEN = frozenset({"host", "hostname", "node", "user", "path", "root", "folder", "time", "date", "made", "run_id"})
 """Keys that a page must not hold: equal results on two machines of one kind give one page."""
@@ -66,15 +66,11 @@ def _facts(mapping: Mapping[str, Any], skip: Sequence[str], before: str) -> Iter
 
 
 def table(mapping: Mapping[str, Any], *, names: Mapping[str, str] | None = None) -> dict[str, Any] | None:
-    """A mapping of mappings -> heads and rows; None where it is none. `names` are the rows' words.
-
-    A row `real` is what the others are measured against: their numbers are told as shares of its numbers too.
-    """
+    """A mapping of mappings -> heads and rows; None where it is none. `names` are the rows' words."""
     rows = {key: each for key, each in mapping.items() if isinstance(each, Mapping) and not is_record(each)}
     if not rows:
         return None
     columns = list(dict.fromkeys(key for each in rows.values() for key in each if key not in HIDDEN))
-    real = rows.get("real", {})
     return {
         "heads": [named(str(key))[0] for key in columns],
         "rows": [
@@ -84,7 +80,6 @@ def table(mapping: Mapping[str, Any], *, names: Mapping[str, str] | None = None)
                     {
                         "title": named(str(column))[0],
                         "text": told(each[column], named(str(column))[1]) if column in each else NOTHING,
-                        "of_real": of(each.get(column), real.get(column)) if key != "real" else "",
                     }
                     for column in columns
                 ],
@@ -92,14 +87,6 @@ def table(mapping: Mapping[str, Any], *, names: Mapping[str, str] | None = None)
             for key, each in rows.items()
         ],
     }
-
-
-def of(value: Any, real: Any) -> str:
-    """'97 % of real'; '' where either is no number, or the number is no share."""
-    a, b = (each.get("value") if isinstance(each, Mapping) else each for each in (value, real))
-    if not is_number(a) or not is_number(b) or isinstance(a, int) or not 0 < b <= 1 or not 0 <= a <= 1:
-        return ""
-    return f"{100 * a / b:.1f} % of real"
 
 
 def rest(mapping: Mapping[str, Any]) -> dict[str, Any]:

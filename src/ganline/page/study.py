@@ -4,7 +4,7 @@ Keys that the page reads of a study's plain mappings; whatever else they hold is
 `tokenizer`: name, num_tokens, vocab, records (`fd`, …) or `reconstruction` with them. `language`: nats_per_token,
 nats_per_dim, `baselines` {name: {nats_per_token, nats_per_dim}}, kimg or images_seen, train_seconds and
 train_cpu_seconds. `likelihood`: {real, teacher, way: {nats_per_token, class_entropy}}. `prompts`: encoder {…_ms}, paths
-{variant: {p50_ms, …}}, adherence {real, teacher, way: {class accuracy, attributes, …}}. `verdict`: as
+{variant: {p50_ms, …}}, adherence {"MODEL: KIND OF TEXT": {n, class right, ratio, …}}. `verdict`: as
 acceleration/ratios.py makes it.
 """
 
@@ -39,7 +39,7 @@ from ganline.page.study_tables import (
     language_table,
     likelihood_table,
     side_by_side,
-    threads,
+    threads_told,
     times,
     variant_table,
 )
@@ -76,7 +76,7 @@ def render_study(study: Study, *, pictures: Mapping[str, bytes]) -> str:
         compared=compared(study),
         side_by_side=side_by_side(study),
         verdict_facts=plain.facts(
-            {key: "none" if each is None else each for key, each in study.verdict.items()}, skip=("words", "front")
+            {key: "none" if each is None else each for key, each in study.verdict.items()}, skip=("words",)
         ),
         svgs=[quality_against_latency_svg(study, narrow=narrow) for narrow in (False, True)] if points(study) else [],
         pareto=[tip(each) for each in best],
@@ -108,7 +108,7 @@ def study_facts(study: Study) -> list[tuple[str, str]]:
         ("images", f"{study.resolution} × {study.resolution}, {kind}"),
         ("classes", str(len(study.labels)) if study.labels else "none"),
         ("machine", str(study.machine.get("device") or study.machine.get("cpu") or "not recorded")),
-        ("threads, both sides", str(threads(study) or "not recorded")),
+        ("both sides on", threads_told(study)),
     ]
     for key, words in (("rounds", "rounds of timing"), ("n", "images a figure")):
         told += [(words, plain.told(study.protocol[key]))] if key in study.protocol else []
@@ -192,13 +192,10 @@ def compared(study: Study) -> list[str]:
     student = by_name.get(str(found.get("student", "")))
     if student:
         told.append(f"The student: {sentence(student)}.")
-    count = threads(study)
     where = study.machine.get("device") or study.machine.get("cpu")
     record = student.quality.get("fd") if student else None
     n = number(record or {}, "n") or study.protocol.get("n")
-    under = [
-        f"{count} thread{'s' if count != 1 else ''} on either side" if count else "an unrecorded number of threads"
-    ]
+    under = [f"{threads_told(study)} on either side"]
     under += [f"on {where}"] if where else []
     under += (
         [f"distances over {n:,.0f} images ({(record or {}).get('name', 'name not recorded')})"] if is_number(n) else []
@@ -271,9 +268,7 @@ def prompts(study: Study) -> dict[str, Any] | None:
     given = study.prompts
     if not given:
         return None
-    names = {"real": "real images: the extractor’s own accuracy", "teacher": model_name("teacher")}
-    names |= {each.model: model_name(each.model) for each in study.variants if each.kind == "student"}
-    names |= {each.name: ", ".join(split(each.name)) for each in study.variants}
+    names = {key: ", ".join(split(key)) for key in given.get("paths") or {}}
     tables = []
     for key, title in (
         ("encoder", "Text encoder"),

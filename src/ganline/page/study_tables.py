@@ -37,6 +37,14 @@ def threads(study: Study) -> int | None:
     return value if isinstance(value, int) and value > 0 else None
 
 
+def threads_told(study: Study) -> str:
+    """What both sides ran on: single images always have one thread."""
+    count = threads(study)
+    if count is None:
+        return "an unrecorded number of threads"
+    return "1 thread" if count == 1 else f"1 thread at batch 1, {count} threads in batches"
+
+
 def variant_table(study: Study) -> dict[str, Any]:
     """All variants in the study's order; figures whose name or floor all share are named in the head."""
     columns = [
@@ -73,7 +81,6 @@ def variant_row(
         "model": model_name(each.model),
         "role": role,
         "form": form_name(each.form),
-        "note": each.note,
         "p50": f"{figure(timing.p50_ms)} ms",
         "p95": f"{figure(timing.p95_ms)} ms",
         "first": f"{figure(timing.first_ms)} ms",

@@ -78,17 +78,16 @@ def measured(config: Config, root: Path, compute: Compute) -> Study:
 
     section, quality, load = config.speedup, read_json(root / QUALITY), psutil.getloadavg()[0]
     opens = forms(config, root, compute, prompts=False)
-    num_classes = len(quality["labels"]) if len(quality["labels"]) > 1 else 0
     clocked = measure_times(
         opens,
         threads=section.threads,
         rounds=section.rounds,
         seconds=section.seconds,
-        draw=drawing_inputs(seed=TIME_SEED, compute=compute, num_classes=num_classes),
+        draw=drawing_inputs(seed=TIME_SEED, compute=compute),
         compute=compute,
         batch=section.batch,
     )
-    costs = sizes(config, root, compute)
+    costs = sizes(config, root)
     variants = []
     for name, timing in clocked.timings.items():
         model, form = name.split()
@@ -119,7 +118,7 @@ def measured(config: Config, root: Path, compute: Compute) -> Study:
             "threads": section.threads,
             "rounds": max((v.timing.rounds for v in variants), default=0),
             "batch": section.batch,
-            "n": config.quality.n,
+            "n": variants[0].quality["fd"]["n"] if variants else 0,
             "seeds": list(config.quality.seeds),
             "split": config.reference.split,
             "seed of times": TIME_SEED,

@@ -20,23 +20,30 @@ CLOCK, PROCESSOR = "train_seconds", "train_cpu_seconds"
 
 
 def described(compute: Compute) -> dict[str, Any]:
-    """The machine, as far as times hang on it."""
+    """The machine, as far as times hang on it. ONNX Runtime runs on the processor, wherever torch does."""
     import onnxruntime
 
-    from ganline.devices import available_cores, machine
+    from ganline.devices import available_cores, cpu_model, machine
 
-    return machine(compute) | {"cores": available_cores(), "onnxruntime": onnxruntime.__version__}
+    return machine(compute) | {
+        "processor": cpu_model(),
+        "cores": available_cores(),
+        "onnxruntime": onnxruntime.__version__,
+    }
 
 
 def train_seconds(root: Path, recipe: str) -> dict[str, float]:
     """How long a training, or the making of the bank, ran here by its log: seconds of the clock and, on a CPU, of the
     processor, which feel other work less. Empty where it came from a cache."""
-    lines = read_lines(home(root) / "work" / recipe[:16] / SYSTEM)
+    work = home(root) / "work" / recipe[:16]
+    lines = read_lines(work / SYSTEM)
     if not lines:
         return {}
     before = [0, *(line["nimg"] for line in lines)]
     seconds = [(line["nimg"] - a) / line["images_per_second"] for a, line in zip(before, lines, strict=False)]
-    if any("device_memory_mb" in line for line in lines):  # on a GPU the processor mostly waits
+    machine = read_json(work / "machine.json") if (work / "machine.json").exists() else {}
+    # On a GPU the processor mostly waits; of several ranks the first alone writes a log.
+    if any("device_memory_mb" in line for line in lines) or machine.get("world_size", 1) > 1:
         return {CLOCK: float(sum(seconds))}
     return {CLOCK: float(sum(seconds)), PROCESSOR: float(sum(line["cpu_seconds"] for line in lines))}
 
@@ -50,7 +57,8 @@ def language_facts(config: Config, root: Path) -> dict[str, Any]:
         for name in ("uniform", "unigram")
     }
     prompts, nothing = config.llm.prompt_share, config.llm.unconditional_share
-    facts["shares"] = {"classes": 1 - prompts - nothing, "prompts": prompts, "nothing": nothing}
+    classes = 1 - prompts - nothing if read_json(root / LLM / "llm.json")["num_classes"] else 0.0
+    facts["shares"] = {"classes": classes, "prompts": prompts, "nothing": 1 - prompts - classes}
     return facts | train_seconds(root, llm_recipe(config, root))
 
 

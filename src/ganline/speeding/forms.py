@@ -76,14 +76,15 @@ def compiled(config: Config, root: Path, compute: Compute) -> Generator:
     return each_batch(partial(compiled_teacher, teacher, compute=compute), teacher)
 
 
-def sizes(config: Config, root: Path, compute: Compute) -> dict[str, tuple[int, dict[str, int]]]:
+def sizes(config: Config, root: Path) -> dict[str, tuple[int, dict[str, int]]]:
     """Model -> (multiply-accumulates of an image, form -> bytes to ship)."""
     from ganline.acceleration.decoding_onnx import files_of
     from ganline.acceleration.fold import fold
     from ganline.acceleration.macs import bytes_of, macs_of
+    from ganline.devices import host
 
     folder, found = root / ACCELERATED, {}
-    teacher = load_teacher(config, root, compute)
+    teacher = load_teacher(config, root, host())
     networks: dict[str, Any] = {TEACHER: teacher} | {
         name: fold(bundle.generator()) for name, bundle in first_students(config, root).items()
     }
@@ -95,6 +96,5 @@ def sizes(config: Config, root: Path, compute: Compute) -> dict[str, tuple[int, 
         else:
             plain, onnx = bytes_of(G), {form: bytes_of(folder / name / f"{form}.onnx") for form in ("onnx", "int8")}
         z, told = inputs_of(G, 1)
-        macs = macs_of(G, z.to(compute.device), None if told is None else told.to(compute.device))
-        found[name] = macs, {"eager": plain, "compiled": plain} | onnx
+        found[name] = macs_of(G, z, told), {"eager": plain, "compiled": plain} | onnx
     return found

@@ -56,11 +56,11 @@ def race(config: Config, root: Path, compute: Compute, found: Study) -> str:
         teacher: Any = opens[recorded.name](1)
         student = opens[chosen["student"]](1)
         for number in range(-2, config.speedup.race):  # two images to warm up
-            z, label = race_inputs(teacher, number), race_label(number, len(found.labels))
-            recording = record(teacher, z, label)
-            noise = race_inputs(student, number)
+            noise, label = race_inputs(teacher, number, compute)
+            recording = record(teacher, noise, label)
+            noise, told = race_inputs(student, number, compute)
             started = time.perf_counter()
-            image = to_pixels(student(noise.to(compute.device), label)).cpu()
+            image = to_pixels(student(noise, told)).cpu()
             ms = 1000 * (time.perf_counter() - started)
             if number >= 0:
                 recordings.append(recording)
@@ -72,7 +72,8 @@ def race(config: Config, root: Path, compute: Compute, found: Study) -> str:
     if found.verdict["equal"]:
         quality = "at equal quality"
     note = f"This is {quality}. The language model plays in its form {recorded.form}, the GAN is {chosen['student']}; "
-    note += f"{chosen['name']}: {chosen['teacher_distance']:.3f} and {chosen['student_distance']:.3f}."
+    distances = recorded.quality["fd"]["value"], chosen["student_distance"]
+    note += f"{chosen['name']}: {distances[0]:.3f} and {distances[1]:.3f}."
     return render_race(
         recordings,
         paintings,
@@ -86,16 +87,12 @@ def race(config: Config, root: Path, compute: Compute, found: Study) -> str:
     )
 
 
-def race_inputs(G: Generator, number: int) -> torch.Tensor:
+def race_inputs(G: Generator, number: int, compute: Compute) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Noise [1, z_dim] of image `number`, and its class: all in turn."""
     import torch
 
     from ganline.seeds import generator
 
-    return torch.randn(1, G.z_dim, generator=generator(RACE_SEED, "z", number))
-
-
-def race_label(number: int, num_classes: int) -> torch.Tensor | None:
-    """Classes in turn."""
-    import torch
-
-    return torch.tensor([number % num_classes]) if num_classes > 1 else None
+    z = torch.randn(1, G.z_dim, generator=generator(RACE_SEED, "z", number))
+    label = torch.tensor([number % G.num_classes]).to(compute.device) if G.num_classes else None
+    return z.to(compute.device), label

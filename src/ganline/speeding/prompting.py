@@ -12,10 +12,7 @@ from ganline.stages.accelerating import TEACHER
 from ganline.stages.places import CAPTIONS
 
 if TYPE_CHECKING:
-    import torch
-
     from ganline.devices import Compute
-    from ganline.models.spec import Generator
 
 TIME_SEED = 10_003
 KINDS = {
@@ -35,7 +32,7 @@ def prompt_path(
 
     Also what could not be timed, and why. Both empty where there are no prompts.
     """
-    from ganline.acceleration.benchmark import measure_times
+    from ganline.acceleration.benchmark import drawing_inputs, measure_times
     from ganline.language.captions import Captions
     from ganline.language.encoder import find_encoder
     from ganline.language.prompts import UNSEEN
@@ -46,22 +43,13 @@ def prompt_path(
     opens = {name: start for name, start in opens.items() if "compiled" not in name}
     encoder, texts = find_encoder(config.captions.encoder), Captions(root / CAPTIONS).prompts.texts[UNSEEN]
 
-    def draw(G: Generator, batch: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        import torch
-
-        from ganline.seeds import generator
-
-        z = torch.randn(batch, G.z_dim, generator=generator(TIME_SEED, f"prompt z {batch}", number))
-        which = torch.randint(len(texts), (batch,), generator=generator(TIME_SEED, f"prompt {batch}", number))
-        return z.to(compute.device), encoder([texts[i] for i in which]).to(compute.device)
-
     section = config.speedup
     clocked = measure_times(
         opens,
         threads=section.threads,
         rounds=section.rounds,
         seconds=section.seconds / 2,
-        draw=draw,
+        draw=drawing_inputs(seed=TIME_SEED, compute=compute, prompts=encoder(texts)),
         compute=compute,
         batch=section.batch,
     )

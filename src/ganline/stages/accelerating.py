@@ -32,11 +32,11 @@ def accelerate(config: Config, root: Path) -> None:
     from ganline.acceleration.fold import fold
     from ganline.acceleration.quantize import quantize_generator
     from ganline.acceleration.runtime import open_generator
-    from ganline.devices import make_exact, pick
+    from ganline.devices import host, make_exact
     from ganline.images import to_pixels
 
     make_exact()
-    compute, folder, n = pick("fp32"), fresh_folder(root / ACCELERATED), config.accelerate.calibration
+    compute, folder, n = host(), fresh_folder(root / ACCELERATED), config.accelerate.calibration
     teacher = load_teacher(config, root, compute)
     z, told = inputs_of(teacher, n)
     export_teacher(teacher, folder / TEACHER, calibration=(z, told))

@@ -109,7 +109,7 @@ def llm_together(config: Config, root: Path) -> None:
         "num_classes": len(prepared.labels) if len(prepared.labels) > 1 else 0,
         "prompt_dim": captions.dim if section.prompt_share else 0,
     }
-    recipe = recipe_of(section, [root / PREPARE, root / TOKENIZER, root / CAPTIONS], (*TRAINING_ROOMS, *LANGUAGE_ROOMS))
+    recipe = llm_recipe(config, root)
     work, here = work_folder(root, recipe), machine(compute, world_size=ranks.size())
     if section.compile:
         here["compiled"] = compute.can_compile()
@@ -143,9 +143,9 @@ def llm_together(config: Config, root: Path) -> None:
 
 
 def llm_recipe(config: Config, root: Path) -> str:
-    return recipe_of(
-        config.llm, [root / PREPARE, root / TOKENIZER, root / CAPTIONS], (*TRAINING_ROOMS, *LANGUAGE_ROOMS)
-    )
+    """What decides the language model's weights."""
+    inputs = [root / PREPARE, root / TOKENIZER, root / CAPTIONS]
+    return recipe_of(config.llm, inputs, (*TRAINING_ROOMS, *LANGUAGE_ROOMS, *WORDS))
 
 
 def likelihoods(model: Any, tokens: dict[str, Any], prepared: Prepared, compute: Compute) -> dict[str, Any]:
@@ -208,7 +208,9 @@ def bank(config: Config, root: Path) -> None:
     (work / SYSTEM).unlink(missing_ok=True)
     tracker = Tracker(work)
     teacher = load_teacher(config, root, compute)
-    histogram = torch.bincount(torch.from_numpy(prepared.split("train").labels), minlength=len(prepared.labels))
+    shares = None  # of labels, which are -1 where images have none
+    if teacher.num_classes:
+        shares = torch.bincount(torch.from_numpy(prepared.split("train").labels), minlength=len(prepared.labels))
     images, labels = [], []
     told = 0
     for made, asked in sample(
@@ -217,7 +219,7 @@ def bank(config: Config, root: Path) -> None:
         seed=section.seed,
         num_classes=teacher.num_classes,
         compute=compute,
-        label_weights=histogram if teacher.num_classes else None,
+        label_weights=shares,
     ):
         images.append(made.cpu())
         labels.append(torch.zeros(len(made), dtype=torch.int64) if asked is None else asked.cpu())
@@ -291,7 +293,7 @@ def student_section(config: Config, root: Path, name: str, seed: int) -> TrainCo
 
 def student_recipe(section: TrainConfig, way: WayConfig, root: Path) -> str:
     """What decides a student's weights."""
-    return recipe_of(section, inputs_of(way, root), (*TRAINING_ROOMS, *WORDS), way=way)
+    return recipe_of(section, inputs_of(way, root), (*TRAINING_ROOMS, *(WORDS if way.prompts else ())), way=way)
 
 
 def inputs_of(way: WayConfig, root: Path) -> list[Path]:

@@ -32,7 +32,7 @@ class Sleeper(Generator):
 
     def __init__(self, seconds: float, log: list[str], name: str):
         super().__init__()
-        self.z_dim, self.num_classes, self.seconds, self.log, self.name = 2, 0, seconds, log, name
+        self.z_dim, self.num_classes, self.seconds, self.log, self.name = 2, 5, seconds, log, name
         self.told: list[tuple[torch.Tensor, torch.Tensor | None, int]] = []
 
     def forward(self, z: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
@@ -82,7 +82,7 @@ def test_times_are_those_of_the_form_and_each_pass_has_inputs_of_its_own() -> No
     def broken(threads: int) -> Generator:
         raise GanlineError("no compiler", remedy="install one")
 
-    draw = drawing_inputs(seed=3, compute=CPU, num_classes=5)
+    draw = drawing_inputs(seed=3, compute=CPU)
     measured = measure_times(
         {"slow": start(0.02, "slow"), "quick": start(0.005, "quick"), "broken": broken},
         threads=2,
@@ -117,7 +117,12 @@ def test_inputs_are_functions_of_seed_and_number_and_prompts_are_rows_of_those_g
     other, _ = draw(G, 3, 1)
     assert z.shape == (3, G.z_dim) and torch.equal(z, again) and not torch.equal(z, other)
     assert told is not None and all((row == prompts).all(1).any() for row in told)
-    assert drawing_inputs(seed=1, compute=CPU)(G, 3, 0)[1] is None
+    of_classes, untold = Sleeper(0.0, [], "a"), Sleeper(0.0, [], "b")
+    untold.num_classes = 0
+    plain = drawing_inputs(seed=1, compute=CPU)
+    labels = plain(of_classes, 64, 0)[1]
+    assert labels is not None and set(labels.tolist()) == {0, 1, 2, 3, 4}
+    assert plain(untold, 3, 0)[1] is None
 
 
 def test_a_pool_of_inputs_comes_again_when_it_is_used_up() -> None:
@@ -154,7 +159,7 @@ def test_real_forms_are_timed_together(exported: Path) -> None:
         threads=1,
         rounds=3,
         seconds=5.0,
-        draw=drawing_inputs(seed=0, compute=CPU, num_classes=3),
+        draw=drawing_inputs(seed=0, compute=CPU),
         compute=CPU,
         batch=4,
     )

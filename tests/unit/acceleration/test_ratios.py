@@ -1,4 +1,4 @@
-"""Ratios and the Pareto front of made-up variants."""
+"""Ratios of made-up variants."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ganline.acceleration.ratios import is_no_farther, pareto, verdict
+from ganline.acceleration.ratios import is_no_farther, verdict
 from ganline.acceleration.study import Timing, Variant
 from ganline.errors import GateError
 from tests.unit.scores import record
@@ -32,7 +32,7 @@ def variant(
         kind="teacher" if model == "teacher" else "student",
         form=form,
         timing=Timing(p50_ms, 2 * p50_ms, 3 * p50_ms, throughput, batch, cold_ms=1.0, rounds=50),
-        quality={} if fd is None else {"fd": record("fd", fd + pattern)},
+        quality={} if fd is None else {key: record(key, fd + pattern) for key in ("fd", "fd_second")},
         num_bytes=1,
         macs=1,
     )
@@ -43,22 +43,6 @@ TEACHERS = [
     variant("teacher", "onnx", 10.0, 2.0, throughput=200.0),
     variant("teacher", "int8", 12.0, 2.2, throughput=400.0),
 ]
-
-
-def names(variants: Sequence[Variant]) -> list[str]:
-    return [each.name for each in variants]
-
-
-def test_the_front_holds_what_no_other_beats_fastest_first() -> None:
-    fast, slow, beaten, equal = (
-        variant("s1", "int8", 0.2, 2.5),
-        variant("s1", "onnx", 0.4, 1.9),
-        variant("s2", "onnx", 0.5, 1.95),
-        variant("s1", "eager", 0.8, 1.9),
-    )
-    assert names(pareto([slow, beaten, equal, fast])) == ["s1 int8", "s1 onnx"]
-    assert names(pareto([fast, variant("s3", "int8", 0.2, 2.5)])) == ["s1 int8", "s3 int8"]  # ties stay, both
-    assert pareto([]) == [] and pareto([variant("s1", "onnx", 0.1, None)]) == []
 
 
 def test_the_student_is_one_form_and_the_teacher_at_its_best_in_every_respect() -> None:
@@ -77,7 +61,6 @@ def test_the_student_is_one_form_and_the_teacher_at_its_best_in_every_respect() 
     best = found["best"]
     assert best["student"] == "s2 eager" and best["latency_ratio"] == pytest.approx(20.0)
     assert best["throughput_ratio"] == pytest.approx(20.0)
-    assert found["front"] == ["s1 int8", "s1 onnx", "s2 eager"]
     for part in ("s1 onnx", "teacher onnx", "25.0 times", "teacher int8", "10.0 times", "-0.050", "batch 64"):
         assert part in found["words"], part
 
@@ -138,11 +121,20 @@ def test_equal_quality_is_asked_of_both_extractors() -> None:
     assert alone["words"].startswith("By the first extractor alone, so that this is no ratio at equal quality: s1 int8")
 
 
+def test_a_form_that_lacks_a_distance_is_of_no_equal_quality() -> None:
+    student = variant("s1", "int8", 0.1, 1.0)
+    without = [replace(each, quality={"fd": each.quality["fd"]}) for each in (TEACHERS[0], student)]
+    assert verdict([TEACHERS[0], student])["equal"]
+    for pair in ([without[0], student], [TEACHERS[0], without[1]]):
+        assert verdict(pair)["equal"] is None and verdict(pair)["nearer"]["student"] == "s1 int8"
+
+
 def test_each_extractor_asks_it_of_the_teachers_form_that_is_best_by_it() -> None:
     best_by_first, best_by_second = with_second(TEACHERS[1], 0.6), with_second(TEACHERS[2], 0.5)
     student = with_second(variant("s1", "int8", 0.1, 1.0), 0.55)
     assert verdict([best_by_first, student])["equal"]
-    assert verdict([best_by_first, best_by_second, student])["equal"] is None
+    found = verdict([best_by_first, best_by_second, student])
+    assert found["equal"] is None and found["nearer"]["beside"]["fd_second"] == pytest.approx([0.5, 0.55])
 
 
 def test_what_fresh_real_images_say_of_the_pair_stands_beside_and_decides_nothing() -> None:
@@ -179,7 +171,7 @@ def in_halves(each: Variant, fd: float, *, tilt: float) -> Variant:
     """Its distances, against the halves `tilt` above and below them."""
     values = fd + np.linspace(-1.0, 1.0, 10) * 0.01
     halves = np.stack([values + tilt, values - tilt], axis=1)
-    return replace(each, quality={"fd": record("fd", values, halves=halves)})
+    return replace(each, quality=dict(each.quality) | {"fd": record("fd", values, halves=halves)})
 
 
 def test_equal_quality_is_asked_of_each_half_of_the_real_images() -> None:

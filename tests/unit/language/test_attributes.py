@@ -146,6 +146,8 @@ def test_data_sets_have_their_attributes() -> None:
     assert attributes_of("mnist", 1, ("size", "size")) == ("size",)
     with pytest.raises(ConfigError, match="'weight'") as caught:
         attributes_of("mnist", 1, ("weight",))
+    with pytest.raises(ConfigError, match="two of brightness, light are called"):
+        attributes_of("cifar10", 3, ("brightness", "light"))
     assert "brightness" in str(caught.value)
 
 

@@ -30,6 +30,8 @@ def test_a_way_changes_what_it_names_and_nothing_else() -> None:
     config = students()
     plain, narrow = (config.training(name, 0, z_dim=49) for name in ("s1", "narrow"))
     assert (narrow.model.g_width, narrow.total_kimg) == (24, 9.0) and narrow.model.d_width == plain.model.d_width
+    deep = students(deep={"what": "x", "train": {"objective": {"r1_gamma": 0.5}}}).training("deep", 0, z_dim=49)
+    assert deep.objective == plain.objective.model_copy(update={"r1_gamma": 0.5})
     assert plain.model.z_dim == narrow.model.z_dim == 49
     assert config.training("s4", 1, z_dim=49).objective.pair_weight != plain.objective.pair_weight
     assert config.training("prompt", 0, z_dim=49, prompt_dim=384).model.prompt_dim == 384
@@ -64,6 +66,9 @@ def test_a_way_whose_words_change_is_not_trained_again(tmp_path) -> None:
         ({"what": "x", "train": {"batch": 0}}, "ways.bad is no training"),
         ({"what": "x", "pair_weight": 1.0, "train": {"model": {"z_dim": 16}}}, "its z_dim follows from that"),
         ({"what": "x", "reals": "dreams"}, "Input should be"),
+        ({"what": "x", "train": {"model": None}}, "ways.bad is no training"),
+        ({"what": "x", "prompts": True, "reals": "bank"}, "only real images have captions"),
+        ({"what": "x", "prompts": True, "pair_weight": 1.0}, "only real images have captions"),
     ],
 )
 def test_a_way_that_is_no_training_is_refused_when_params_are_read(way, told) -> None:
@@ -71,6 +76,33 @@ def test_a_way_that_is_no_training_is_refused_when_params_are_read(way, told) ->
         students(bad=way)
 
 
-def test_a_way_needs_a_plain_name() -> None:
+@pytest.mark.parametrize("name", ["../x", "teacher", "real"])
+def test_a_way_needs_a_plain_name_that_nothing_else_has(name) -> None:
     with pytest.raises(ValidationError, match="cannot name a way"):
-        students(**{"../x": {"what": "x"}})
+        students(**{name: {"what": "x"}})
+
+
+def test_one_way_at_least_is_told_no_prompts() -> None:
+    section = train_section("pixelshuffle", "relativistic", conditional=True)
+    with pytest.raises(ValidationError, match="name one without prompts"):
+        StudentsConfig.model_validate({"train": section, "ways": {"prompt": WAYS["prompt"]}})
+
+
+def test_the_pairing_is_a_ways_own() -> None:
+    section = train_section("pixelshuffle", "relativistic", conditional=True)
+    section["objective"] = dict(section["objective"]) | {"pair_weight": 1.0}
+    with pytest.raises(ValidationError, match=r"set ways\.NAME\.pair_weight"):
+        StudentsConfig.model_validate({"train": section, "ways": {"s1": WAYS["s1"]}})
+
+
+def test_captions_code_decides_those_alone_that_read_captions(tmp_path, monkeypatch) -> None:
+    config = students()
+
+    def recipes() -> dict[str, str]:
+        both = ("s1", "prompt")
+        return {name: student_recipe(config.training(name, 0), config.ways[name], tmp_path) for name in both}
+
+    before = recipes()
+    monkeypatch.setattr("ganline.stages.language.WORDS", ("language/captions.py",))
+    after = recipes()
+    assert after["s1"] == before["s1"] and after["prompt"] != before["prompt"]
