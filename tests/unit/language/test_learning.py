@@ -23,7 +23,7 @@ CONFIG = LlmConfig.model_validate(
         "total_kimg": 1.6,
         "batch": 16,
         "precision": "fp32",
-        "size": {"width": 16, "layers": 1, "heads": 2},
+        "size": {"width": 16, "layers": 1, "heads": 1},
         "dropout": 0.1,
         "lr": {"start": 1e-2, "end": 1e-3},
         "tick_kimg": 0.16,
