@@ -13,7 +13,7 @@ from ganline.page.pareto_drawing import HALF, RING, Drawing, Line, Mark, Text, d
 from ganline.page.pareto_svg import outline
 
 DPI, SCALE = 100, 2
-# Okabe & Ito 2008, darkened as in integrations/curves.py: told apart by every common colour vision. The last two are
+# Okabe & Ito 2008, darkened as in integrations/curves.py: told apart by every common colour vision. The last three are
 # not theirs: names stand beside the marks.
 INK, DIM, GRID, FAINT = "#222222", "#6B6B6B", "#E9E9E9", "#B5B5B5"
 COLOURS: Mapping[str, str] = {
@@ -24,6 +24,7 @@ COLOURS: Mapping[str, str] = {
     "student k3": "#8F7200",
     "student k4": "#1F8496",
     "student k5": "#5B3FA8",
+    "student k6": "#A31621",
     "dim": DIM,
     "level": INK,
 }
