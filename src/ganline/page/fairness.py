@@ -235,11 +235,13 @@ def selection(study: Study) -> Unfairness:
     by_latency = study.verdict.get("equal") or study.verdict.get("nearer")
     done += "; forms within 5 % of the least latency count as equal." if by_latency else ", by its distance alone."
     again = [each["interval"][1] <= 0.0 for each in (chosen.get("confirmed") or {}).values()]
-    held: Held = "open" if not again else "held" if again[0] else "broken"
+    held: Held = "open" if not again else "held" if all(again) else "broken"
     if again:
-        told = [f"{'' if ok else 'not '}by the {which} extractor" for which, ok in zip(ORDINALS, again, strict=False)]
-        done += " The pair was then scored once more on real images that chose nothing, from other noise: surely no "
-        done += f"farther {listed(told)}."
+        by = {ok: [which for which, own in zip(ORDINALS, again, strict=False) if own == ok] for ok in (True, False)}
+        words = {True: "surely no farther", False: "not surely so"}
+        found = [f"{words[ok]} by the {listed(names)} extractor" for ok, names in by.items() if names]
+        done += " The pair was then scored once more on real images that chose nothing, from other noise: "
+        done += f"{' and '.join(found)}."
     return Unfairness("Choosing after seeing", "Telling the best of many by what chose it.", done, held)
 
 
