@@ -50,7 +50,8 @@ def test_a_real_steps_time_is_shared_out_whole_among_the_named_phases(family, ob
     assert profile.images_per_second * profile.ms / 1000 == pytest.approx(config.step_nimg)
 
 
-def test_a_profile_counts_parameters_and_calls(digits) -> None:
+def test_a_profile_counts_parameters_and_calls(digits, monkeypatch) -> None:
+    monkeypatch.setattr("ganline.integrations.profiler.TOP", 1000)  # on a busy machine other operators may take longer
     config, profile = profiled(digits, steps=4)
     assert profile.num_parameters.keys() == {"G", "D"} and min(profile.num_parameters.values()) > 1000
     adam = {operator.name: operator for operator in profile.operators}["aten::_fused_adam_"]
