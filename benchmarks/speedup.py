@@ -1,25 +1,32 @@
-"""A study's figures as the tables of docs/results.md and README.md, and without the records of each seed as JSON.
+"""A study's figures as docs/results.md tells them, and without the records of each seed as JSON.
 
 make speedup PRESET=speedup-fashion
 python benchmarks/speedup.py .ganline/ws/speedup-fashion --out benchmarks/results/speedup-fashion.json
+python benchmarks/speedup.py benchmarks/results/speedup-fashion.json --into docs/results.md
+
+Reads a workspace where `ganline speedup` ran, or a file that --out wrote. With --into the text replaces what stands
+between `<!-- DATA SET study:begin -->` and `<!-- DATA SET study:end -->`.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ganline.files import read_json, write_json
+from ganline.page.pareto import form_name
 from ganline.stages.places import SPEEDUP
 
 KEPT = ("name", "value", "interval", "floor", "n", "split", "seeds")
 FIGURES = ("fd", "fd_second", "recall", "coverage", "label_accuracy", "class_coverage")
+TIMES_ALONE = "language model / GAN"
+Study = Mapping[str, Any]
 
 
 def without_seeds(study: dict[str, Any]) -> dict[str, Any]:
-    """The study, its records cut to what tables need."""
+    """The study, its records cut to what is told."""
     for variant in study["variants"]:
         quality = variant["quality"]
         variant["quality"] = {
@@ -30,45 +37,207 @@ def without_seeds(study: dict[str, Any]) -> dict[str, Any]:
     return study
 
 
-def tables(study: dict[str, Any]) -> Iterator[str]:
-    protocol = study["protocol"]
-    seeds, threads, batch = len(protocol["seeds"]), protocol["threads"], protocol["batch"]
-    yield f"n = {protocol['n']}, {seeds} seeds, {protocol['split']} split, {threads} thread, batch {batch}"
-    yield "| model, form | p50, p95 ms | images/s | cold | bytes | fd (second) | recall | label accuracy |"
+def value(quality: Mapping[str, Any], key: str) -> float:
+    return float(quality[key]["value"])
+
+
+def pair(quality: Mapping[str, Any]) -> str:
+    """Distance by the first extractor, and by the second one in brackets."""
+    return f"{value(quality, 'fd'):.3f} ({value(quality, 'fd_second'):.3f})"
+
+
+def signed(interval: tuple[float, float]) -> str:
+    return f"[{interval[0]:+.3f}, {interval[1]:+.3f}]"
+
+
+def named(variant: str) -> str:
+    """'s1 int8' -> '`s1` in ONNX Runtime, int8'."""
+    model, form = variant.split()
+    return f"{'the language model' if model == 'teacher' else f'`{model}`'} in {form_name(form)}"
+
+
+def teacher(study: Study, form: str | None = None) -> Mapping[str, Any]:
+    """The teacher's form of that name, by default the one nearest to real images."""
+    forms = [each for each in study["variants"] if each["kind"] == "teacher" and form in (None, each["form"])]
+    return min(forms, key=lambda each: value(each["quality"], "fd"))
+
+
+def shown(study: Study) -> list[Mapping[str, Any]]:
+    """The variants without those of a network that an earlier student has already: their times would be told twice."""
+    first: dict[int, str] = {}
+    return [each for each in study["variants"] if first.setdefault(each["macs"], each["model"]) == each["model"]]
+
+
+def protocol(study: Study) -> str:
+    given, machine, quality = study["protocol"], study["machine"], teacher(study)["quality"]
+    seeds = given["seeds"]
+    first, second = (
+        f"`{quality[key]['name']}` (real images {quality[key]['floor']:.3f})" for key in ("fd", "fd_second")
+    )
+    return (
+        f"N = {given['n']:,}, generator seeds {seeds[0]} to {seeds[-1]}, {given['split']} split; "
+        f"{given['threads']} thread on either side, from noise and class to uint8 pixels; "
+        f"{machine['cores']} cores of an {machine['device']} "
+        f"({machine['cpu_capability']}), training in {machine['precision']}; load {machine['load before']} before the "
+        f"times, {machine['load after']} after. Distances: {first} and in brackets {second}. Students of one network "
+        "(S1 to S4) are equally fast: the first of them is shown."
+    )
+
+
+def variants(study: Study) -> Iterator[str]:
+    batch = study["protocol"]["batch"]
+    yield (
+        f"| | p50, p95, first ms at batch 1 | images/s at batch {batch} | cold start | size, MACs | distance | recall "
+        "| label accuracy |"
+    )
     yield "|---|---|---|---|---|---|---|---|"
-    for each in study["variants"]:
+    for each in shown(study):
         timing, quality = each["timing"], each["quality"]
         low, high = quality["fd"]["interval"]
-        second, recall = quality["fd_second"]["value"], quality["recall"]["value"]
-        accuracy = quality["label_accuracy"]["value"]
+        title = "language model" if each["kind"] == "teacher" else f"GAN `{each['model']}`"
         yield (
-            f"| {each['model']}, {each['form']} | {timing['p50_ms']:.3g}, {timing['p95_ms']:.3g} "
-            f"| {timing['throughput']:,.0f} | {timing['cold_ms'] / 1000:.2g} s | {each['num_bytes'] / 1e6:.2f} MB "
-            f"| {quality['fd']['value']:.3f} [{low:.3f}, {high:.3f}] ({second:.3f}) | {recall:.3f} | {accuracy:.3f} |"
+            f"| {title}, {form_name(each['form'])} "
+            f"| {timing['p50_ms']:.3g}, {timing['p95_ms']:.3g}, {timing['first_ms']:.3g} | {timing['throughput']:,.0f} "
+            f"| {timing['cold_ms'] / 1000:.2g} s | {each['num_bytes'] / 1e6:.2f} MB, {each['macs'] / 1e6:.3g} M "
+            f"| {value(quality, 'fd'):.3f} [{low:.3f}, {high:.3f}] ({value(quality, 'fd_second'):.3f}) "
+            f"| {value(quality, 'recall'):.3f} | {value(quality, 'label_accuracy'):.3f} |"
         )
-    yield "\n| way | training seeds | fd: mean (each) | second | recall | label accuracy | seconds |"
-    yield "|---|---|---|---|---|---|---|"
+
+
+def compared(given: Mapping[str, Any]) -> str:
+    """One student against the teacher: ratios, differences, and the same on images that chose nothing."""
+    images, teachers_images = given["student_throughput"], given["teacher_throughput_value"]
+    told = (
+        f"{named(given['student'])}: **{given['latency_ratio']:.1f} times less time at batch 1** "
+        f"({given['student_ms']:.3f} against {given['teacher_ms']:.2f} ms) and **{given['throughput_ratio']:.1f} "
+        f"times as many images at batch {given['batch']}** ({images:,.0f} against {teachers_images:,.0f}); distance "
+        f"{given['student_distance']:.3f} against {given['teacher_distance']:.3f}, {given['difference']:+.3f} "
+        f"{signed(given['interval'])} over seeds"
+    )
+    if given.get("halves"):
+        told += f", against the halves {signed(given['halves'][0])} and {signed(given['halves'][1])}"
+    again = [f"{each['difference']:+.3f} {signed(each['interval'])}" for each in (given["confirmed"] or {}).values()]
+    if again:
+        told += f"; on other test images and from other noise {' and '.join(again)} by the two extractors"
+    return told + "."
+
+
+def ratios(study: Study) -> Iterator[str]:
+    verdict = study["verdict"]
+    equal, nearer, best = (verdict[key] for key in ("equal", "nearer", "best"))
+    if equal:
+        yield f"**At equal quality by both extractors**, {compared(equal)}"
+    else:
+        yield "**No student is surely no farther by both extractors**: there is no ratio at equal quality."
+    if nearer and (not equal or nearer["student"] != equal["student"]):
+        yield f"By the first extractor alone, {compared(nearer)}"
+    if not nearer:
+        yield f"The nearest student, {compared(best)}"
+    each = (
+        f"`{one['model']}` {form_name(one['form'])} {best['teacher_ms'] / one['timing']['p50_ms']:.1f} and "
+        f"{one['timing']['throughput'] / best['teacher_throughput_value']:.1f}"
+        for one in shown(study)
+        if one["kind"] == "student" and one["form"] in ("onnx", "int8")
+    )
+    fastest = " and ".join(dict.fromkeys(named(best[key]) for key in ("teacher_latency", "teacher_throughput")))
+    yield (
+        f"Ratios at batch 1 and {best['batch']} whatever the quality, to {fastest}: {'; '.join(each)}. The aims were 100 "
+        "and 20."
+    )
+
+
+def models(study: Study) -> Iterator[str]:
+    """What the language model reaches, and how long both sides were trained."""
+    tokenizer, language, bank = (study[key] for key in ("tokenizer", "language", "bank"))
+    ceiling, best = tokenizer["reconstruction"], teacher(study)["quality"]
+    yield (
+        f"Reconstructions by the tokenizer ({tokenizer['num_tokens']} tokens of {tokenizer['vocab']}) score "
+        f"{pair(ceiling)}, the ceiling; the language model is {value(best, 'fd') - value(ceiling, 'fd'):.3f} above."
+    )
+    trivial = (
+        f"{name} {each['nats_per_token']:.3f} and {each['nats_per_dim']:.4f}"
+        for name, each in language["baselines"].items()
+    )
+    yield (
+        f"Language model: {language['parameters'] / 1e6:.2f} M parameters, {language['kimg']:.0f} kimg, "
+        f"{language['nats_per_token']:.3f} nats a token of {language['split']} images and "
+        f"{language['nats_per_dim']:.4f} a dimension (trivial: {', '.join(trivial)})."
+    )
+    ways = study["ablation"].values()
+    cpu, clock = (sum(way[key] for way in ways) for key in ("train_cpu_seconds", "train_seconds"))
+    share = language["train_cpu_seconds"] / (cpu + bank["train_cpu_seconds"])
+    yield (
+        f"Processor seconds of training: the language model {language['train_cpu_seconds']:,.0f} (clock "
+        f"{language['train_seconds']:,.0f}), all {sum(len(way['seeds']) for way in ways)} trainings of students "
+        f"{cpu:,.0f} (clock {clock:,.0f}), the bank of {bank['n']:,} images {bank['train_cpu_seconds']:,.0f}: the "
+        f"language model trained for {share:.0%} of what these took together."
+    )
+    likelihood = (
+        f"{name} {each['nats_per_token']:.3f} ({each['class_entropy']:.3f})"
+        for name, each in study["likelihood"].items()
+    )
+    yield f"Its nats a token of re-tokenised images (entropy of the classes seen): {', '.join(likelihood)}."
+    between = ", ".join(f"{name} {value(each, 'fd'):.2f}" for name, each in study["between"].items())
+    yield f"Distance to its own images (`teacher`: its own of other seeds): {between}."
+    parity = (
+        f"{model} {form_name(form)} {each['equal_pixels']:.2%}"
+        for model, forms in study["parity"].items()
+        for form, each in forms.items()
+        if "equal_pixels" in each and model in {one["model"] for one in shown(study)}
+    )
+    yield f"Pixels that equal eager torch's: {', '.join(parity)}."
+    if study["failed"]:
+        yield f"Could not be had: {study['failed']}."
+
+
+def ways(study: Study) -> Iterator[str]:
+    yield "| way | what it is | distance of each training seed (the first seeds of noise) | second extractor |"
+    yield "|---|---|---|---|"
     for name, way in study["ablation"].items():
-        each = ", ".join(f"{value:.3f}" for value in way["fd"]["per_seed"].values())
-        others = " | ".join(f"{way[key]['value']:.3f}" if key in way else "" for key in FIGURES[1:3] + FIGURES[4:5])
-        seconds = way.get("train_seconds")
-        yield (
-            f"| {name}: {way['what']} | {len(way['seeds'])} | {way['fd']['value']:.3f} ({each}) | {others} "
-            f"| {seconds and round(seconds)} |"
+        first, second = (
+            ", ".join(f"{one:.{digits}f}" for one in way[key]["per_seed"].values())
+            for key, digits in (("fd", 2), ("fd_second", 3))
         )
-    for part in ("verdict", "language", "tokenizer", "likelihood", "between", "bank", "prompts", "failed", "machine"):
-        yield f"\n{part}: {study[part]}"
+        yield f"| `{name}` | {way['what']} | {first} | {second} |"
+
+
+def prompts(study: Study) -> Iterator[str]:
+    given = study["prompts"]
+    yield "| who is asked, and by what | right class | of real images' | brightness on the asked side | N, texts |"
+    yield "|---|---|---|---|---|"
+    for texts, each in given["adherence"].items():
+        yield (
+            f"| {texts} | {each['class right']:.3f} | **{each['ratio']:.3f}** "
+            f"| {each['brightness on the asked side']:.3f} | {each['n']:,}, {each['prompts']} |"
+        )
+    faster = next(one for key, one in given.items() if key.startswith(TIMES_ALONE))
+    yield (
+        f"\nFrom text to pixels the sentence encoder takes {given['encoder']['p50_ms']:.1f} ms on either side; with it "
+        f"the GAN is {faster:.2f} times as fast (times alone: the quality of prompts differs)."
+    )
+
+
+def section(study: Study) -> str:
+    facts = [f"- {each}" for part in (ratios, models) for each in part(study)]
+    return "\n".join([protocol(study), "", *variants(study), "", *facts, "", *ways(study), "", *prompts(study)])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("root", type=Path, help="a workspace where `ganline speedup` ran")
+    parser.add_argument("study", type=Path, help="a workspace where `ganline speedup` ran, or a file that --out wrote")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--into", type=Path, help="a Markdown file with the two marks")
     arguments = parser.parse_args()
-    study = without_seeds(read_json(arguments.root / SPEEDUP / "study.json"))
-    print("\n".join(tables(study)))
+    path = arguments.study / SPEEDUP / "study.json" if arguments.study.is_dir() else arguments.study
+    study = without_seeds(read_json(path))
+    told = section(study)
+    print(told)
     if arguments.out:
         write_json(arguments.out, study)
+    if arguments.into:
+        begin, end = (f"<!-- {study['dataset']} study:{mark} -->" for mark in ("begin", "end"))
+        before, rest = arguments.into.read_text().split(begin)
+        arguments.into.write_text(f"{before}{begin}\n{told}\n{end}{rest.split(end)[1]}")
 
 
 if __name__ == "__main__":
