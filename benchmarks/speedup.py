@@ -141,8 +141,8 @@ def ratios(study: Study) -> Iterator[str]:
     )
     fastest = " and ".join(dict.fromkeys(named(best[key]) for key in ("teacher_latency", "teacher_throughput")))
     yield (
-        f"Ratios at batch 1 and {best['batch']} whatever the quality, to {fastest}: {'; '.join(each)}. The aims were 100 "
-        "and 20."
+        f"Ratios at batch 1 and {best['batch']} whatever the quality, to {fastest}: {'; '.join(each)}. The aims were "
+        "100 and 20."
     )
 
 
