@@ -109,6 +109,12 @@ class Config(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def guidance_was_learned(self) -> Config:
+        if self.teacher.guidance != 1.0 and self.llm.unconditional_share == 0.0:
+            raise ValueError("teacher.guidance needs a model that was also told nothing: raise llm.unconditional_share")
+        return self
+
+    @model_validator(mode="after")
     def seeds_of_the_study_differ(self) -> Config:
         """What students learned from, what chose among them and what confirms the choice are of different noise."""
         quality = self.quality

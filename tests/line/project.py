@@ -86,7 +86,7 @@ class Project:
         return env | {
             "PATH": bin_folder + os.pathsep + env["PATH"],
             "PYTHONPATH": str(self.root / "src"),
-            "OMP_NUM_THREADS": "2",
+            "OMP_NUM_THREADS": env.get("OMP_NUM_THREADS", "2"),  # 1 where tests run side by side (conftest.py)
             "PYTHONUNBUFFERED": "1",
         }
 

@@ -125,3 +125,11 @@ def test_a_prompt_is_painted_and_a_strange_one_is_told(project, tmp_path) -> Non
     command = ["ganline", "generate", "--model", model, "--n", "4", "-o", str(tmp_path / "grid.png"), "--prompt"]
     assert "far from" not in project.must(*command, "a thin seven")
     assert "is far from every prompt" in project.must(*command, "quarterly tax statement")
+
+
+def test_means_of_patches_go_through_every_stage(project) -> None:
+    project.set_params({"tokenizer": {"name": "kmeans", "vocab": 16, "sample": 2000}})
+    ran = project.stages_run(project.must("dvc", "repro", "accelerate"))
+    assert sorted(ran) == ["accelerate", "bank", "llm", "students", "tokenizer"]
+    parity = json.loads((project.root / "artifacts/accelerated/parity.json").read_text())
+    assert parity["teacher"]["onnx"]["equal_tokens"] > 0.9

@@ -53,7 +53,12 @@ MISTAKES = [
     ),
     ({"quality": {"seeds": [1, 2], "confirm_seeds": [2, 3]}}, "quality.confirm_seeds holds 2, as quality.seeds: …"),
     ({"bank": {"seed": 4001}, "quality": {"seeds": [4001, 4002]}}, "bank.seed (4001) is one of quality's seeds: …"),
-    ({"llm": {"prompt_share": 0.95}}, "llm: unconditional_share and prompt_share are more than 1 together: …"),
+    ({"llm": {"prompt_share": 0.95}}, "llm: unconditional_share and prompt_share leave no image for classes: …"),
+    (
+        {"teacher": {"guidance": 1.5}, "llm": {"unconditional_share": 0.0}},
+        "teacher.guidance needs a model that was also told nothing: …",
+    ),
+    ({"quality": {"confirm_seeds": [7, 7]}}, "quality.confirm_seeds: a seed stands there twice: …"),
     ({"llm": {"size": {"width": 96, "heads": 8}}}, "llm: size: heads are 12 long; …"),
     ({"promotion": {"seeds": [20] * 10}}, "promotion.seeds: a seed stands there twice: …"),
     ({"promotion": {"floors": {"coverage": 1}}}, "promotion.floors: unknown key coverage (did you mean coverage_min?…"),

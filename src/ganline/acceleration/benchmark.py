@@ -182,10 +182,10 @@ def warn_if_busy(threads: int) -> None:
 
 
 def passes_of(G: Generator, *, batch: int, draw: Draw) -> Pass:
-    """The pass of a generator: each has the next inputs of a pool of POOL images."""
+    """The pass of a generator, to pixels in the host's memory: each has the next inputs of a pool of POOL images."""
     count = max(POOL // batch, 2)
     pool = [draw(G, batch, number) for number in range(count)]
-    return lambda number: to_pixels(G(*pool[number % count]))
+    return lambda number: to_pixels(G(*pool[number % count])).cpu()
 
 
 def drawing_inputs(*, seed: int, compute: Compute, prompts: torch.Tensor | None = None) -> Draw:

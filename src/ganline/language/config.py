@@ -84,8 +84,8 @@ class LlmConfig(BaseModel):
 
     @model_validator(mode="after")
     def it_can_be_trained_and_exported(self) -> LlmConfig:
-        if self.unconditional_share + self.prompt_share > 1.0:
-            raise ValueError("unconditional_share and prompt_share are more than 1 together: lower one of them")
+        if self.unconditional_share + self.prompt_share >= 1.0:
+            raise ValueError("unconditional_share and prompt_share leave no image for classes: lower one of them")
         if (depth := self.size.width // self.size.heads) % HEAD:
             raise ValueError(f"size: heads are {depth} long; ONNX Runtime wants multiples of {HEAD}: change size.heads")
         return self
@@ -200,6 +200,13 @@ class QualityConfig(BaseModel):
     """How many of the seeds the students of further training seeds are measured with."""
     adherence_n: int = Field(default=2000, ge=16)
     """Images that adherence to prompts is measured on, of each kind of phrasing."""
+
+    @field_validator("seeds", "confirm_seeds")
+    @classmethod
+    def no_seed_twice(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed stands there twice: equal seeds give equal images, which are no further evidence")
+        return seeds
 
 
 class SpeedupConfig(BaseModel):

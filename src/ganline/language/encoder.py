@@ -72,7 +72,8 @@ def is_plain_bert(config: Mapping[str, Any]) -> bool:
 
 
 def of_transformers(folder: Path) -> Network:
-    """Any other encoder, through transformers; it reads no pickles and downloads nothing. Raises ConfigError."""
+    """Any other encoder, through transformers; it reads no pickles and downloads nothing. Raises ConfigError for what
+    cannot be opened, and for what is no encoder of tokens alone."""
     from ganline.torchvision_shim import ensure_torchvision
 
     try:
@@ -80,9 +81,14 @@ def of_transformers(folder: Path) -> Network:
         from transformers import AutoModel
 
         net = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, trust_remote_code=False)
-    except (ImportError, OSError, ValueError, KeyError) as error:
-        raise ConfigError(f"captions.encoder: {folder} could not be opened: {str(error).splitlines()[0]}") from error
-    net = net.float().eval().requires_grad_(False)
+        net = net.float().eval().requires_grad_(False)
+        net(input_ids=torch.ones(1, 2, dtype=torch.int64)).last_hidden_state
+    except (ImportError, OSError, ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"captions.encoder: {folder} could not be opened, or makes no vectors of tokens alone: {reason}",
+            expected="an encoder such as BERT, RoBERTa, MPNet or DistilBERT",
+        ) from error
     return lambda tokens: net(input_ids=tokens).last_hidden_state
 
 
@@ -105,13 +111,14 @@ class SentenceEncoder:
 
         config = read_json(folder / CONFIG)
         self.name = name or folder.resolve().name
-        self.dim: int = config["hidden_size"] if "hidden_size" in config else config["dim"]
         self.takes_first = pools_first(folder)
         self.max_length = most_tokens(folder, config)
         self.tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(self.max_length)
+        check_modules(folder)
         self.net = bert(load_file(folder / WEIGHTS), config) if is_plain_bert(config) else of_transformers(folder)
+        self.dim: int = self.encode("a word").shape[1]
         parts = [sha256_file(folder / file) for file in (WEIGHTS, TOKENIZER)]
         self.sha256 = sha256_json([*parts, config, self.takes_first, self.max_length])
 
@@ -143,6 +150,16 @@ def checked(text: str) -> str:
     if len(text) > LONGEST_PROMPT:
         raise ConfigError(f"the prompt has {len(text)} characters", expected=f"at most {LONGEST_PROMPT}")
     return text
+
+
+def check_modules(folder: Path) -> None:
+    """Raises ConfigError where sentence-transformers would do more than pool and normalize, or lower the case itself."""
+    path, settings = folder / "modules.json", folder / "sentence_bert_config.json"
+    types = [str(each.get("type", "")).rpartition(".")[2] for each in read_json(path)] if path.is_file() else []
+    if others := sorted(set(types) - {"Transformer", "Pooling", "Normalize"}):
+        raise ConfigError(f"{path} names {', '.join(others)}", expected="Transformer, Pooling and Normalize alone")
+    if settings.is_file() and read_json(settings).get("do_lower_case"):
+        raise ConfigError(f"{settings} lowers the case before the tokenizer", expected="a tokenizer that does so itself")
 
 
 def pools_first(folder: Path) -> bool:

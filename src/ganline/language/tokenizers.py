@@ -33,7 +33,7 @@ WEIGHTS = "tokenizer.safetensors"
 
 
 class KMeansConfig(BaseModel):
-    """Patches of `patch` x `patch` pixels, each the nearest of `vocab` means. Deterministic, and fitted in seconds."""
+    """Patches of `patch` x `patch` pixels, each the nearest of `vocab` means. Deterministic, and fitted within a minute."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: Literal["kmeans"] = "kmeans"
@@ -160,7 +160,8 @@ def build_tokenizer(config: Any, image: ImageSpec) -> Tokenizer:
 
 
 def fit_means(tokenizer: Patches, config: KMeansConfig, split: Split) -> None:
-    """Lloyd's algorithm from k-means++ (scikit-learn), on one thread: threads would add up in any order."""
+    """k-means in mini-batches (Sculley 2010) from k-means++ (scikit-learn), on one thread: threads would add up in any
+    order."""
     from sklearn.cluster import MiniBatchKMeans
     from threadpoolctl import threadpool_limits
 

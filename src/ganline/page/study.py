@@ -35,6 +35,7 @@ from ganline.page.render import render, seed_ranges
 from ganline.page.study_tables import (
     ablation_table,
     between_table,
+    hardware,
     language_facts,
     language_table,
     likelihood_table,
@@ -107,7 +108,7 @@ def study_facts(study: Study) -> list[tuple[str, str]]:
         ("data set", study.dataset),
         ("images", f"{study.resolution} × {study.resolution}, {kind}"),
         ("classes", str(len(study.labels)) if study.labels else "none"),
-        ("machine", str(study.machine.get("device") or study.machine.get("cpu") or "not recorded")),
+        ("machine", hardware(study) or "not recorded"),
         ("both sides on", threads_told(study)),
     ]
     for key, words in (("rounds", "rounds of timing"), ("n", "images a figure")):
@@ -192,11 +193,10 @@ def compared(study: Study) -> list[str]:
     student = by_name.get(str(found.get("student", "")))
     if student:
         told.append(f"The student: {sentence(student)}.")
-    where = study.machine.get("device") or study.machine.get("cpu")
     record = student.quality.get("fd") if student else None
     n = number(record or {}, "n") or study.protocol.get("n")
     under = [f"{threads_told(study)} on either side"]
-    under += [f"on {where}"] if where else []
+    under += [f"on {hardware(study)}"] if hardware(study) else []
     under += (
         [f"distances over {n:,.0f} images ({(record or {}).get('name', 'name not recorded')})"] if is_number(n) else []
     )

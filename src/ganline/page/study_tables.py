@@ -45,6 +45,14 @@ def threads_told(study: Study) -> str:
     return "1 thread" if count == 1 else f"1 thread at batch 1, {count} threads in batches"
 
 
+def hardware(study: Study) -> str:
+    """What it was measured on; ONNX Runtime runs on the processor, wherever torch does."""
+    device, processor = (study.machine.get(key) for key in ("device", "processor"))
+    if device and processor and device != processor:
+        return f"{device} (PyTorch), {processor} (ONNX Runtime)"
+    return str(device or processor or "")
+
+
 def variant_table(study: Study) -> dict[str, Any]:
     """All variants in the study's order; figures whose name or floor all share are named in the head."""
     columns = [

@@ -64,9 +64,12 @@ def told(root: Path) -> str:
     places = {"report": PAGE, "race": RACE, "picture": PICTURE, "figures": STUDY}
     lines = [found["verdict"]["words"], ""] + [f"  {name:9} {root / SPEEDUP / file}" for name, file in places.items()]
     lines.append("  runs      make ui")
+    own = load_config(root).captions.encoder
+    encoder = f" --encoder {own.path}" if own else ""
     for file in sorted((root / STUDENTS).glob("*/prompts.json")):
         prompt = read_json(file)["texts"]["train"][0]
-        lines.append(f'  prompts   .venv/bin/ganline generate --model {file.parent} --prompt "{prompt}" -o images.png')
+        command = f'.venv/bin/ganline generate --model {file.parent}{encoder} --prompt "{prompt}" -o images.png'
+        lines.append(f"  prompts   {command}")
     return "\n".join(lines)
 
 

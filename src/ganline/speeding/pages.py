@@ -45,6 +45,7 @@ def race(config: Config, root: Path, compute: Compute, found: Study) -> str:
     from ganline.language.recording import record
     from ganline.page.pareto import form_name
     from ganline.page.race import Painting, render_race
+    from ganline.page.study_tables import hardware
 
     chosen = found.headline
     opens = forms(config, root, compute, prompts=False)
@@ -80,7 +81,7 @@ def race(config: Config, root: Path, compute: Compute, found: Study) -> str:
         dataset=found.dataset,
         teacher=f"{form_name(recorded.form)}, batch 1",
         student=f"{form_name(chosen['student'].split()[1])}, batch 1",
-        machine=str(found.machine["device"]),
+        machine=hardware(found),
         threads=1,
         captions=captions if any(captions) else (),
         notes=[note],

@@ -157,3 +157,28 @@ def test_weights_of_no_encoder_are_a_message(folder) -> None:
     (folder / CONFIG).write_text(json.dumps({"model_type": "nonsense", "hidden_size": 8}))
     with pytest.raises(ConfigError, match="could not be opened"):
         SentenceEncoder(folder)
+
+
+def test_what_does_more_than_pool_is_refused(folder) -> None:
+    modules = [{"type": f"sentence_transformers.models.{name}"} for name in ("Transformer", "Pooling", "Dense")]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ConfigError, match="Dense"):
+        SentenceEncoder(folder)
+
+
+def test_a_tokenizer_that_needs_lower_case_first_is_refused(folder) -> None:
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 256, "do_lower_case": True}))
+    with pytest.raises(ConfigError, match="lowers the case"):
+        SentenceEncoder(folder)
+
+
+def test_what_wants_more_than_tokens_is_a_message(folder) -> None:
+    from ganline.torchvision_shim import ensure_torchvision
+
+    ensure_torchvision()
+    transformers = pytest.importorskip("transformers")
+    size = {"d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2, "vocab_size": 30522}
+    (folder / WEIGHTS).unlink()
+    transformers.T5Model(transformers.T5Config(**size)).save_pretrained(folder)
+    with pytest.raises(ConfigError, match="no vectors of tokens alone"):
+        SentenceEncoder(folder)

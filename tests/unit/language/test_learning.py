@@ -66,9 +66,9 @@ def test_it_learns_more_than_the_histograms_of_positions(digits, tmp_path) -> No
     assert lines[-1]["nats_per_token"] < lines[0]["nats_per_token"]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_killed_run_ends_in_the_same_bits(precision, digits, tmp_path, monkeypatch) -> None:
-    whole = run(digits, tmp_path / "whole", precision=precision)
+@pytest.mark.parametrize("options", [{"precision": "fp32"}, {"precision": "bf16"}, {"compile": True}], ids=str)
+def test_a_killed_run_ends_in_the_same_bits(options, digits, tmp_path, monkeypatch) -> None:
+    whole = run(digits, tmp_path / "whole", **options)
     real = learning.learn_step
 
     def step_then_die(state, *rest):
@@ -78,10 +78,10 @@ def test_a_killed_run_ends_in_the_same_bits(precision, digits, tmp_path, monkeyp
 
     monkeypatch.setattr(learning, "learn_step", step_then_die)
     with pytest.raises(Killed):
-        run(digits, tmp_path / "killed", precision=precision)
+        run(digits, tmp_path / "killed", **options)
     monkeypatch.setattr(learning, "learn_step", real)
     assert checkpoints(tmp_path / "killed" / "checkpoints")[-1].name == "step-000000050"
-    again = run(digits, tmp_path / "killed", precision=precision)
+    again = run(digits, tmp_path / "killed", **options)
     one, two = pack(whole), pack(again)
     assert one.keys() == two.keys() and not [name for name in one if not torch.equal(one[name], two[name])]
     history = [(tmp_path / name / "history.jsonl").read_bytes() for name in ("whole", "killed")]
