@@ -105,7 +105,7 @@ def variants(study: Study) -> Iterator[str]:
 
 
 def compared(given: Mapping[str, Any]) -> str:
-    """One student against the teacher: ratios, differences, and the same on images that chose nothing."""
+    """One student against the teacher: ratios, differences, and the same on images that no form was chosen by."""
     images, teachers_images = given["student_throughput"], given["teacher_throughput_value"]
     told = (
         f"{named(given['student'])}: **{given['latency_ratio']:.1f} times less time at batch 1** "

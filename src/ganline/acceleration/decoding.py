@@ -53,15 +53,15 @@ class StaticStepper(Stepper):
 
 
 class CompiledTeacher(Generator):
-    """Decodes `batch` images at a time: fewer are padded, more are split. Compiled at the first call."""
+    """Its step is compiled for each batch size at the first call."""
 
-    def __init__(self, teacher: Teacher, *, batch: int):
+    def __init__(self, teacher: Teacher):
         super().__init__()
         self.z_dim, self.num_classes, self.prompt_dim = teacher.z_dim, teacher.num_classes, teacher.prompt_dim
-        self.teacher, self.batch = teacher, batch
+        self.teacher = teacher
         self.steps = StaticStepper(teacher).eval()
         self.positions = [torch.tensor([t], device=self.steps.head.device) for t in range(teacher.z_dim)]
-        self.caches: Caches | None = None
+        self.caches: dict[int, Caches] = {}
 
         def step(
             x: torch.Tensor, t: torch.Tensor, z: torch.Tensor, caches: Caches
@@ -74,33 +74,20 @@ class CompiledTeacher(Generator):
     @torch.no_grad()
     def tokens(self, z: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
         """int64 [B, num_tokens], as Teacher.tokens."""
-        parts = []
-        for start in range(0, len(z), self.batch):
-            rows = slice(start, start + self.batch)
-            parts.append(self.decoded(z[rows], None if condition is None else condition[rows]))
-        return torch.cat(parts)
-
-    def decoded(self, z: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
-        missing = self.batch - len(z)
-        told = (
-            None if condition is None else torch.cat([condition, condition[:1].expand(missing, *condition.shape[1:])])
-        )
-        noise = torch.cat([z, z.new_zeros(missing, self.z_dim)]).T.contiguous()
-        x = self.teacher.starts(told, batch=self.batch)
-        if self.caches is None:
-            self.caches = self.steps.caches(len(x))
-        drawn = []
+        x, noise, drawn = self.teacher.starts(condition, batch=len(z)), z.T.contiguous(), []
+        if len(z) not in self.caches:
+            self.caches[len(z)] = self.steps.caches(len(x))
         for t, position in enumerate(self.positions):
-            x, tokens = self.step(x, position, noise[t], self.caches)
+            x, tokens = self.step(x, position, noise[t], self.caches[len(z)])
             drawn.append(tokens)
-        return torch.stack(drawn, dim=1)[: len(z)]
+        return torch.stack(drawn, dim=1)
 
     @torch.no_grad()
     def forward(self, z: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
         return self.teacher.tokenizer.decode(self.tokens(z, condition))
 
 
-def compiled_teacher(teacher: Teacher, *, batch: int, compute: Compute) -> CompiledTeacher:
-    """The teacher through torch.compile, for batches of `batch`. Raises GanlineError where that finds no compiler."""
+def compiled_teacher(teacher: Teacher, *, compute: Compute) -> CompiledTeacher:
+    """The teacher through torch.compile. Raises GanlineError where that finds no compiler."""
     compute.need_compiler()
-    return CompiledTeacher(teacher, batch=batch)
+    return CompiledTeacher(teacher)

@@ -190,4 +190,8 @@ def again(found: Mapping[str, Mapping[str, Any]]) -> str:
         f"{each['difference']:+.3f} ({each['interval'][0]:+.3f} to {each['interval'][1]:+.3f}) by {each['name']}"
         for each in found.values()
     ]
-    return f" Once more, on real images that chose nothing and from other noise: {', '.join(told)}." if told else ""
+    return (
+        f" Once more, on real images that no form was chosen by and from other noise: {', '.join(told)}."
+        if told
+        else ""
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,14 +83,20 @@ def of_transformers(folder: Path) -> Network:
 
         net = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, trust_remote_code=False)
         net = net.float().eval().requires_grad_(False)
-        net(input_ids=torch.ones(1, 2, dtype=torch.int64)).last_hidden_state
+        last_states(net, torch.ones(1, 2, dtype=torch.int64))
     except (ImportError, OSError, ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
             f"captions.encoder: {folder} could not be opened, or makes no vectors of tokens alone: {reason}",
             expected="an encoder such as BERT, RoBERTa, MPNet or DistilBERT",
         ) from error
-    return lambda tokens: net(input_ids=tokens).last_hidden_state
+    return partial(last_states, net)
+
+
+def last_states(net: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """The last layer's, of token numbers [1, T]."""
+    found: torch.Tensor = net(input_ids=tokens).last_hidden_state
+    return found
 
 
 class SentenceEncoder:
@@ -153,13 +160,13 @@ def checked(text: str) -> str:
 
 
 def check_modules(folder: Path) -> None:
-    """Raises ConfigError where sentence-transformers would do more than pool and normalize, or lower the case itself."""
+    """Raises ConfigError where sentence-transformers would do more than pool and normalize, or lower the case."""
     path, settings = folder / "modules.json", folder / "sentence_bert_config.json"
     types = [str(each.get("type", "")).rpartition(".")[2] for each in read_json(path)] if path.is_file() else []
     if others := sorted(set(types) - {"Transformer", "Pooling", "Normalize"}):
         raise ConfigError(f"{path} names {', '.join(others)}", expected="Transformer, Pooling and Normalize alone")
     if settings.is_file() and read_json(settings).get("do_lower_case"):
-        raise ConfigError(f"{settings} lowers the case before the tokenizer", expected="a tokenizer that does so itself")
+        raise ConfigError(f"{settings} lowers the case before its tokenizer", expected="a tokenizer that does so")
 
 
 def pools_first(folder: Path) -> bool:

@@ -33,7 +33,7 @@ WEIGHTS = "tokenizer.safetensors"
 
 
 class KMeansConfig(BaseModel):
-    """Patches of `patch` x `patch` pixels, each the nearest of `vocab` means. Deterministic, and fitted within a minute."""
+    """Patches of `patch` x `patch` pixels, each the nearest of `vocab` means. Deterministic; fitted in a minute."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: Literal["kmeans"] = "kmeans"

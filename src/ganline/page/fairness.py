@@ -240,8 +240,8 @@ def selection(study: Study) -> Unfairness:
         by = {ok: [which for which, own in zip(ORDINALS, again, strict=False) if own == ok] for ok in (True, False)}
         words = {True: "surely no farther", False: "not surely so"}
         found = [f"{words[ok]} by the {listed(names)} extractor" for ok, names in by.items() if names]
-        done += " The pair was then scored once more on real images that chose nothing, from other noise: "
-        done += f"{' and '.join(found)}."
+        done += " The pair was then scored once more, on real images that no form of this study was chosen by and from "
+        done += f"other noise: {' and '.join(found)}."
     return Unfairness("Choosing after seeing", "Telling the best of many by what chose it.", done, held)
 
 

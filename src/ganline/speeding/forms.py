@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,22 +11,20 @@ from ganline.stages.language import load_teacher
 from ganline.stages.places import ACCELERATED
 
 if TYPE_CHECKING:
-    import torch
-
     from ganline.acceleration.benchmark import Open
     from ganline.devices import Compute
-    from ganline.models.spec import Generator
     from ganline.registry.bundle import Bundle
 
 
 def forms(config: Config, root: Path, compute: Compute, *, prompts: bool) -> dict[str, Open]:
     """`MODEL FORM` -> how it is opened from its files: the teacher, and first students of class or of prompt ways."""
+    from ganline.acceleration.decoding import compiled_teacher
     from ganline.acceleration.decoding_onnx import open_teacher
 
     folder = root / ACCELERATED
     found: dict[str, Open] = {
         f"{TEACHER} eager": lambda _: load_teacher(config, root, compute),
-        f"{TEACHER} compiled": lambda _: compiled(config, root, compute),
+        f"{TEACHER} compiled": lambda _: compiled_teacher(load_teacher(config, root, compute), compute=compute),
         f"{TEACHER} onnx": lambda threads: open_teacher(folder / TEACHER, "onnx", threads=threads),
         f"{TEACHER} int8": lambda threads: open_teacher(folder / TEACHER, "int8", threads=threads),
     }
@@ -47,33 +44,6 @@ def of_student(bundle: Bundle, folder: Path, compute: Compute) -> dict[str, Open
         "onnx": lambda threads: open_generator(folder / "onnx.onnx", threads=threads),
         "int8": lambda threads: open_generator(folder / "int8.onnx", threads=threads),
     }
-
-
-def each_batch(make: Any, like: Generator) -> Generator:
-    """A generator that is compiled anew for each size of batch."""
-    from ganline.models.spec import Generator
-
-    class EachBatch(Generator):
-        def __init__(self) -> None:
-            super().__init__()
-            self.z_dim, self.num_classes, self.prompt_dim = like.z_dim, like.num_classes, like.prompt_dim
-            self.made: dict[int, Generator] = {}
-
-        def forward(self, z: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
-            if len(z) not in self.made:
-                self.made[len(z)] = make(batch=len(z))
-            image: torch.Tensor = self.made[len(z)](z, condition)
-            return image
-
-    return EachBatch()
-
-
-def compiled(config: Config, root: Path, compute: Compute) -> Generator:
-    """The teacher through torch.compile."""
-    from ganline.acceleration.decoding import compiled_teacher
-
-    teacher = load_teacher(config, root, compute)
-    return each_batch(partial(compiled_teacher, teacher, compute=compute), teacher)
 
 
 def sizes(config: Config, root: Path) -> dict[str, tuple[int, dict[str, int]]]:

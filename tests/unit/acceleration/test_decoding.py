@@ -194,7 +194,7 @@ def test_compiled_draws_eagers_tokens_whatever_the_batch() -> None:
     if not pick().can_compile():
         pytest.skip("no C++ compiler")
     T = teacher(layers=1)
-    found = compiled_teacher(T, batch=4, compute=pick())
+    found = compiled_teacher(T, compute=pick())
     for n in (3, 9):
         z, label = noise(n, seed=n)
         assert share_equal(found.tokens(z, label), T.tokens(z, label)) > 0.99
@@ -204,12 +204,12 @@ def test_compiled_draws_eagers_tokens_whatever_the_batch() -> None:
 def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ganline.devices.cpp_compiler", lambda: None)
     with pytest.raises(GanlineError, match="finds no compiler"):
-        compiled_teacher(teacher(), batch=1, compute=pick("fp32"))
+        compiled_teacher(teacher(), compute=pick("fp32"))
 
 
 def test_the_compiled_steps_masked_attention_is_the_sliced_one() -> None:
     T = teacher(**GUIDED)
-    found = CompiledTeacher(T, batch=5)
+    found = CompiledTeacher(T)
     found.step = found.steps.drawn  # not compiled
     z, label = noise(5)
     assert share_equal(found.tokens(z, label), T.tokens(z, label)) > 0.99

@@ -146,7 +146,8 @@ def test_what_fresh_real_images_say_of_the_pair_stands_beside_and_decides_nothin
     found = verdict([TEACHERS[1], student], confirmation=fresh)
     assert found["equal"]["confirmed"]["fd"]["difference"] == pytest.approx(0.5)
     assert (
-        "Once more, on real images that chose nothing and from other noise: +0.500 (+0.500 to +0.500)" in found["words"]
+        "Once more, on real images that no form was chosen by and from other noise: +0.500 (+0.500 to +0.500)"
+        in found["words"]
     )
     assert verdict([TEACHERS[1], student])["equal"]["confirmed"] == {}
 
