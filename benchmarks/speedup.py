@@ -21,7 +21,8 @@ from ganline.stages.places import SPEEDUP
 
 KEPT = ("name", "value", "interval", "floor", "n", "split", "seeds")
 FIGURES = ("fd", "fd_second", "recall", "coverage", "label_accuracy", "class_coverage")
-TIMES_ALONE = "language model / GAN"
+BESIDE = ("recall", "label_accuracy")
+TIMES_ALONE, ASKED = "language model / GAN", " on the asked side"
 Study = Mapping[str, Any]
 
 
@@ -100,7 +101,7 @@ def variants(study: Study) -> Iterator[str]:
             f"| {timing['p50_ms']:.3g}, {timing['p95_ms']:.3g}, {timing['first_ms']:.3g} | {timing['throughput']:,.0f} "
             f"| {timing['cold_ms'] / 1000:.2g} s | {each['num_bytes'] / 1e6:.2f} MB, {each['macs'] / 1e6:.3g} M "
             f"| {value(quality, 'fd'):.3f} [{low:.3f}, {high:.3f}] ({value(quality, 'fd_second'):.3f}) "
-            f"| {value(quality, 'recall'):.3f} | {value(quality, 'label_accuracy'):.3f} |"
+            f"| {' | '.join(f'{value(quality, key):.3f}' if key in quality else '' for key in BESIDE)} |"
         )
 
 
@@ -164,16 +165,17 @@ def models(study: Study) -> Iterator[str]:
         f"{language['nats_per_dim']:.4f} a dimension (trivial: {', '.join(trivial)})."
     )
     ways = study["ablation"].values()
-    cpu, clock = (sum(way[key] for way in ways) for key in ("train_cpu_seconds", "train_seconds"))
-    share = language["train_cpu_seconds"] / (cpu + bank["train_cpu_seconds"])
-    yield (
-        f"Processor seconds of training: the language model {language['train_cpu_seconds']:,.0f} (clock "
-        f"{language['train_seconds']:,.0f}), all {sum(len(way['seeds']) for way in ways)} trainings of students "
-        f"{cpu:,.0f} (clock {clock:,.0f}), the bank of {bank['n']:,} images {bank['train_cpu_seconds']:,.0f}: the "
-        f"language model trained for {share:.0%} of what these took together."
-    )
+    for key, unit in (("train_cpu_seconds", "Processor"), ("train_seconds", "Clock")):
+        if all(key in each for each in (language, bank, *ways)):
+            together = sum(way[key] for way in ways)
+            share = language[key] / (together + bank[key])
+            yield (
+                f"{unit} seconds of training: the language model {language[key]:,.0f}, all "
+                f"{sum(len(way['seeds']) for way in ways)} trainings of students {together:,.0f}, the bank of "
+                f"{bank['n']:,} images {bank[key]:,.0f}: the language model trained for {share:.0%} of what these took."
+            )
     likelihood = (
-        f"{name} {each['nats_per_token']:.3f} ({each['class_entropy']:.3f})"
+        f"{name} {each['nats_per_token']:.3f} ({each.get('class_entropy', 0.0):.3f})"
         for name, each in study["likelihood"].items()
     )
     yield f"Its nats a token of re-tokenised images (entropy of the classes seen): {', '.join(likelihood)}."
@@ -203,23 +205,35 @@ def ways(study: Study) -> Iterator[str]:
 
 def prompts(study: Study) -> Iterator[str]:
     given = study["prompts"]
-    yield "| who is asked, and by what | right class | of real images' | brightness on the asked side | N, texts |"
-    yield "|---|---|---|---|---|"
-    for texts, each in given["adherence"].items():
+    if not given:
+        return
+    rows = given["adherence"]
+    sides = list(dict.fromkeys(key for each in rows.values() for key in each if key.endswith(ASKED)))
+    yield f"| who is asked, and by what | right class | of real images' | {' | '.join(sides)} | N, texts |"
+    yield "|---|---|---|" + "---|" * len(sides) + "---|"
+    for texts, each in rows.items():
+        told = " | ".join(f"{each[key]:.3f}" if key in each else "" for key in sides)
         yield (
-            f"| {texts} | {each['class right']:.3f} | **{each['ratio']:.3f}** "
-            f"| {each['brightness on the asked side']:.3f} | {each['n']:,}, {each['prompts']} |"
+            f"| {texts} | {each['class right']:.3f} | **{each['ratio']:.3f}** | {told} "
+            f"| {each['n']:,}, {each['prompts']} |"
         )
-    faster = next(one for key, one in given.items() if key.startswith(TIMES_ALONE))
-    yield (
-        f"\nFrom text to pixels the sentence encoder takes {given['encoder']['p50_ms']:.1f} ms on either side; with it "
-        f"the GAN is {faster:.2f} times as fast (times alone: the quality of prompts differs)."
-    )
+    faster = next((one for key, one in given.items() if key.startswith(TIMES_ALONE)), None)
+    yield f"\nFrom text to pixels the sentence encoder takes {given['encoder']['p50_ms']:.1f} ms on either side."
+    if faster:
+        yield (
+            f"With it the GAN is {faster:.2f} times as fast: times of the fastest forms, whose quality differs; "
+            "adherence is that of float32 forms."
+        )
 
 
 def section(study: Study) -> str:
     facts = [f"- {each}" for part in (ratios, models) for each in part(study)]
     return "\n".join([protocol(study), "", *variants(study), "", *facts, "", *ways(study), "", *prompts(study)])
+
+
+def marks(study: Study) -> tuple[str, str]:
+    """What stands before and after the text."""
+    return f"<!-- {study['dataset']} study:begin -->", f"<!-- {study['dataset']} study:end -->"
 
 
 def main() -> None:
@@ -230,13 +244,16 @@ def main() -> None:
     arguments = parser.parse_args()
     path = arguments.study / SPEEDUP / "study.json" if arguments.study.is_dir() else arguments.study
     study = without_seeds(read_json(path))
-    told = section(study)
-    print(told)
     if arguments.out:
         write_json(arguments.out, study)
+    told = section(study)
+    print(told)
     if arguments.into:
-        begin, end = (f"<!-- {study['dataset']} study:{mark} -->" for mark in ("begin", "end"))
-        before, rest = arguments.into.read_text().split(begin)
+        begin, end = marks(study)
+        text = arguments.into.read_text()
+        if begin not in text or end not in text:
+            parser.error(f"{arguments.into} holds no {begin} and {end}")
+        before, rest = text.split(begin)
         arguments.into.write_text(f"{before}{begin}\n{told}\n{end}{rest.split(end)[1]}")
 
 

@@ -5,16 +5,24 @@ from __future__ import annotations
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
+
+from ganline.files import read_json
 
 ROOT = Path(__file__).parents[2]
 
 
-def configuration_page() -> str:
-    spec = importlib.util.spec_from_file_location("make_configuration", ROOT / "docs" / "make_configuration.py")
+def script(path: str) -> Any:
+    """A script of the repository as a module."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return str(module.page())
+    return module
+
+
+def configuration_page() -> str:
+    return str(script("docs/make_configuration.py").page())
 
 
 def test_the_configuration_page_is_what_the_classes_say() -> None:
@@ -41,3 +49,10 @@ def test_every_preset_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
     for path in (ROOT / "presets").glob("*.yaml"):
         assert path.stem == "folder" or f"PRESET={path.stem}" in readme
+
+
+def test_results_tell_what_the_study_found() -> None:
+    speedup, study = script("benchmarks/speedup.py"), read_json(ROOT / "benchmarks/results/speedup-fashion.json")
+    begin, end = speedup.marks(study)
+    told = (ROOT / "docs/results.md").read_text().split(begin)[1].split(end)[0].strip()
+    assert told == speedup.section(study), "run benchmarks/speedup.py with --into"
