@@ -254,6 +254,28 @@ def generate(
 
 
 @app.command(rich_help_panel="Models")
+def decode(
+    workspace: Annotated[Path, typer.Argument(help="Where `ganline speedup` ran: .ganline/ws/PRESET.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="A .png grid, a .npz, or a new folder of PNG files.")],
+    n: Annotated[int, typer.Option(help="How many images.")] = 16,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal images.")] = 0,
+    label: Annotated[str | None, typer.Option(help="A class, by name or number.")] = None,
+    prompt: Annotated[str | None, typer.Option(help='What to paint, such as "a dark sneaker".')] = None,
+    encoder: Annotated[Path | None, typer.Option(help="The prompt encoder's folder, if it is your own.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Below 1: more typical, less diverse.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Only the k most probable tokens may be drawn.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance; 1 is none.")] = None,
+) -> None:
+    """Paint images token by token, with the language model of a study. What is not given is as the study drew."""
+    from ganline.serving.generate import save_images
+    from ganline.speeding.painting import language_model
+
+    model = language_model(workspace, temperature=temperature, top_k=top_k, guidance=guidance)
+    images, labels = model.sample_with_labels(n, seed=seed, label=label, prompt=prompt, encoder=encoder)
+    print(save_images(images, labels, output))
+
+
+@app.command(rich_help_panel="Models")
 def compare(
     champion: Annotated[str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION or a bundle folder.")],
     challenger: Annotated[str, typer.Argument(help="The other one; changes are told from the first to this one.")],

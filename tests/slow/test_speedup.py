@@ -127,6 +127,20 @@ def test_a_prompt_is_painted_and_a_strange_one_is_told(project, tmp_path) -> Non
     assert "is far from every prompt" in project.must(*command, "quarterly tax statement")
 
 
+def test_the_language_model_paints_by_dials_of_its_own(project, tmp_path) -> None:
+    def painted(*options: str) -> bytes:
+        output = tmp_path / "grid.png"
+        project.must("ganline", "decode", ".", "--n", "4", "--prompt", "a thin seven", "-o", str(output), *options)
+        return output.read_bytes()
+
+    plain = painted()
+    assert plain == painted() and plain != painted("--seed", "1")
+    for dial in (("--temperature", "0.3"), ("--top-k", "1"), ("--guidance", "3")):
+        assert plain != painted(*dial)
+    result = project.run("ganline", "decode", ".", "-o", str(tmp_path / "grid.png"), "--temperature", "0")
+    assert result.returncode and "teacher.temperature: found 0.0" in result.stdout
+
+
 def test_means_of_patches_go_through_every_stage(project) -> None:
     project.set_params({"tokenizer": {"name": "kmeans", "vocab": 16, "sample": 2000}})
     ran = project.stages_run(project.must("dvc", "repro", "accelerate"))

@@ -18,6 +18,13 @@ def test_exit_codes(arguments, code) -> None:
     assert "Traceback" not in result.stderr
 
 
+def test_a_place_without_a_language_model_is_named(tmp_path) -> None:
+    command = [sys.executable, "-m", "ganline", "decode", str(tmp_path), "-o", str(tmp_path / "grid.png")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1 and f"{tmp_path} holds no artifacts/llm" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, cli.typer.Abort])
 def test_an_interrupt_is_130_and_says_how_to_go_on(stop, monkeypatch, capsys) -> None:
     def interrupted(**_: object) -> None:

@@ -14,9 +14,10 @@ from ganline.errors import ConfigError
 from ganline.files import atomic_path, fresh_folder
 from ganline.images import grid, save_png
 from ganline.language.encoder import SentenceEncoder, checked, find_encoder
+from ganline.language.prompts import Prompts
 from ganline.models.sampling import sample
 from ganline.models.spec import Tell
-from ganline.registry.bundle import Bundle, open_bundle
+from ganline.registry.bundle import open_bundle
 
 log = logging.getLogger(__name__)
 
@@ -24,21 +25,18 @@ log = logging.getLogger(__name__)
 class Generator:
     """A model ready to paint. Image i depends on model, seed, i, label or prompt, truncation: on nothing else."""
 
-    def __init__(self, bundle: Bundle, *, compute: Compute | None = None):
-        self.bundle = bundle
-        self.compute = compute or pick("fp32")
-        self.G = self.compute.place(bundle.generator())
+    def __init__(self, G: Any, *, labels: tuple[str, ...], prompts: Prompts | None, compute: Compute):
+        self.G, self.compute, self.prompts = G, compute, prompts
+        self.labels = labels
+        """Names of the classes that can be asked for; empty for an unconditional model."""
         self._encoder: tuple[Path | None, SentenceEncoder] | None = None
 
     @classmethod
     def from_folder(cls, folder: Path) -> Generator:
         """Open and check a bundle folder."""
-        return cls(open_bundle(folder))
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Names of the classes that can be asked for; empty for an unconditional model."""
-        return self.bundle.spec.conditioning.labels
+        bundle, compute = open_bundle(folder), pick("fp32")
+        G = compute.place(bundle.generator())
+        return cls(G, labels=bundle.spec.conditioning.labels, prompts=bundle.prompts, compute=compute)
 
     def sample_with_labels(
         self,
@@ -68,7 +66,7 @@ class Generator:
             tell = self.told_of(prompt, encoder)
         batches = list(
             sample(
-                self.G,  # type: ignore[arg-type]
+                self.G,
                 n=n,
                 seed=seed,
                 num_classes=len(self.labels),
@@ -85,22 +83,21 @@ class Generator:
 
     def told_of(self, prompt: str, encoder: Path | None = None) -> Tell:
         """What a sampler tells G of a prompt. Raises ConfigError for an empty prompt or a model that takes none."""
-        known = self.bundle.prompts
+        known = self.prompts
         if known is None:
             by = "label" if self.labels else "seed"
             raise ConfigError("a prompt was asked of a model that takes none", remedy=f"ask by {by}")
         text = checked(prompt)
-        embedding = self.encoded(text, encoder)
+        embedding = self.encoded(known, text, encoder)
         if warning := known.warning(text, embedding):
             log.warning("%s", warning)
         return lambda labels, _: embedding.expand(len(labels), -1)
 
-    def encoded(self, text: str, encoder: Path | None = None) -> torch.Tensor:
+    def encoded(self, known: Prompts, text: str, encoder: Path | None = None) -> torch.Tensor:
         """A prompt's embedding float32 [E], by the encoder that the model was trained with; it is opened once."""
-        assert self.bundle.prompts is not None
         if self._encoder is None or self._encoder[0] != encoder:
             opened = SentenceEncoder(encoder) if encoder else find_encoder()
-            self.bundle.prompts.check_encoder(opened.identity)
+            known.check_encoder(opened.identity)
             self._encoder = (encoder, opened)
         return self._encoder[1]([text])[0]
 
