@@ -58,6 +58,10 @@ MISTAKES = [
         {"teacher": {"guidance": 1.5}, "llm": {"unconditional_share": 0.0}},
         "teacher.guidance needs a model that was also told nothing: …",
     ),
+    (
+        {"students": {"ways": {"prompt": {"train": {"model": {"class_conditional": False}}}}}},
+        "students: ways.prompt is told prompts, which name classes: …",
+    ),
     ({"quality": {"confirm_seeds": [7, 7]}}, "quality.confirm_seeds: a seed stands there twice: …"),
     ({"llm": {"size": {"width": 96, "heads": 8}}}, "llm: size: heads are 12 long; …"),
     ({"promotion": {"seeds": [20] * 10}}, "promotion.seeds: a seed stands there twice: …"),

@@ -148,13 +148,15 @@ class StudentsConfig(BaseModel):
             raise ValueError("train.objective.pair_weight is a way's own: set ways.NAME.pair_weight")
         for name, way in self.ways.items():
             try:
-                self.training(name, self.seeds[0])
+                section = self.training(name, self.seeds[0])
             except ValidationError as error:
                 first = error.errors()[0]
                 where = ".".join(map(str, first["loc"]))
                 raise ValueError(f"ways.{name} is no training: {where}: {first['msg']}") from error
             if is_on(way.pair_weight) and "z_dim" in (way.train.get("model") or {}):
                 raise ValueError(f"ways.{name} is paired with the language model's noise: its z_dim follows from that")
+            if way.prompts and not getattr(section.model, "class_conditional", True):
+                raise ValueError(f"ways.{name} is told prompts, which name classes: set model.class_conditional")
             if way.prompts and (way.reals != "data" or is_on(way.pair_weight)):
                 raise ValueError(f"ways.{name} is told prompts: only real images have captions (reals: data, no pairs)")
         return self

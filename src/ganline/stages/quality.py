@@ -206,9 +206,17 @@ class Measuring:
         from ganline.evaluation.features import FIRST, random_rows, split_batches
         from ganline.models.sampling import sample
 
+        weights = self.real.train_histogram
         made: dict[str, Any] = {
             name.split("/")[0]: list(
-                sample(G, n=LIKELIHOOD_N, seed=7001, num_classes=G.num_classes, compute=self.compute)
+                sample(
+                    G,
+                    n=LIKELIHOOD_N,
+                    seed=7001,
+                    num_classes=G.num_classes,
+                    compute=self.compute,
+                    label_weights=weights if G.num_classes else None,
+                )
             )
             for name, G in forms.items()
             if name.endswith("/float32")
