@@ -1,6 +1,6 @@
 """Teacher and students on all test images: what the study's N is too small, or its halves too different, to tell.
 
-    OMP_NUM_THREADS=2 python benchmarks/whole_test.py --root .ganline/ws/speedup-fashion --out benchmarks/results/whole_test.json
+    python benchmarks/whole_test.py --root .ganline/ws/speedup-fashion --out benchmarks/results/whole_test.json
 
 Fréchet distances by both extractors, as many generated images as there are real ones, from noise of seeds that nothing
 else uses; differences of each student form to the teacher's best form by that extractor, paired by seed, with 95 %
