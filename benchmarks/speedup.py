@@ -3,6 +3,7 @@
 make speedup PRESET=speedup-fashion
 python benchmarks/speedup.py .ganline/ws/speedup-fashion --out benchmarks/results/speedup-fashion.json
 python benchmarks/speedup.py benchmarks/results/speedup-fashion.json --into docs/results.md
+cp .ganline/ws/speedup-fashion/artifacts/speedup/quality_against_latency.png docs/speedup.png
 
 Reads a workspace where `ganline speedup` ran, or a file that --out wrote. With --into the text replaces what stands
 between `<!-- DATA SET study:begin -->` and `<!-- DATA SET study:end -->`.
