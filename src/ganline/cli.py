@@ -33,6 +33,14 @@ STAGE_NAMES = (
 )
 OVER_RANKS = ("train", "llm")
 
+# Options of every command that paints.
+Images = Annotated[Path, typer.Option("-o", "--output", help="A .png grid, a .npz, or a new folder of PNG files.")]
+Count = Annotated[int, typer.Option(help="How many images.")]
+Seed = Annotated[int, typer.Option(help="Equal seeds give equal images.")]
+Label = Annotated[str | None, typer.Option(help="A class, by name or number.")]
+Prompt = Annotated[str | None, typer.Option(help='What to paint, such as "a dark sneaker".')]
+Encoder = Annotated[Path | None, typer.Option(help="The prompt encoder's folder, if it is your own.")]
+
 
 @app.callback()
 def options(
@@ -234,12 +242,12 @@ def history(
 @app.command(rich_help_panel="Models")
 def generate(
     model: Annotated[str, typer.Option(help="models:/NAME@ALIAS, models:/NAME/VERSION or a bundle folder.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="A .png grid, a .npz, or a new folder of PNG files.")],
-    n: Annotated[int, typer.Option(help="How many images.")] = 16,
-    seed: Annotated[int, typer.Option(help="Equal seeds give equal images.")] = 0,
-    label: Annotated[str | None, typer.Option(help="A class, by name or number.")] = None,
-    prompt: Annotated[str | None, typer.Option(help='What to paint, such as "a dark sneaker".')] = None,
-    encoder: Annotated[Path | None, typer.Option(help="The prompt encoder's folder, if it is your own.")] = None,
+    output: Images,
+    n: Count = 16,
+    seed: Seed = 0,
+    label: Label = None,
+    prompt: Prompt = None,
+    encoder: Encoder = None,
     truncation: Annotated[float, typer.Option(help="In (0, 1]: lower is more typical, less diverse.")] = 1.0,
 ) -> None:
     """Paint images with a registered model or a bundle."""
@@ -256,12 +264,12 @@ def generate(
 @app.command(rich_help_panel="Models")
 def decode(
     workspace: Annotated[Path, typer.Argument(help="Where `ganline speedup` ran: .ganline/ws/PRESET.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="A .png grid, a .npz, or a new folder of PNG files.")],
-    n: Annotated[int, typer.Option(help="How many images.")] = 16,
-    seed: Annotated[int, typer.Option(help="Equal seeds give equal images.")] = 0,
-    label: Annotated[str | None, typer.Option(help="A class, by name or number.")] = None,
-    prompt: Annotated[str | None, typer.Option(help='What to paint, such as "a dark sneaker".')] = None,
-    encoder: Annotated[Path | None, typer.Option(help="The prompt encoder's folder, if it is your own.")] = None,
+    output: Images,
+    n: Count = 16,
+    seed: Seed = 0,
+    label: Label = None,
+    prompt: Prompt = None,
+    encoder: Encoder = None,
     temperature: Annotated[float | None, typer.Option(help="Below 1: more typical, less diverse.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Only the k most probable tokens may be drawn.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance; 1 is none.")] = None,

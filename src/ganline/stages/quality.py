@@ -151,11 +151,15 @@ class Measuring:
                     told[name][key] |= spread(values) if len(values) > 1 else {"value": values[0]}
         return told
 
+    def label_weights(self, G: Generator) -> torch.Tensor | None:
+        """How often a G of classes is asked for each: as often as training images have it."""
+        return self.real.train_histogram if G.num_classes else None
+
     def features(self, G: Generator, seed: int) -> Features:
         from ganline.evaluation.features import look
         from ganline.models.sampling import sample
 
-        weights = self.real.train_histogram if G.num_classes else None
+        weights = self.label_weights(G)
         images = sample(G, n=self.n, seed=seed, num_classes=G.num_classes, compute=self.compute, label_weights=weights)
         return look(images, self.looking, pixels=False)
 
@@ -206,7 +210,6 @@ class Measuring:
         from ganline.evaluation.features import FIRST, random_rows, split_batches
         from ganline.models.sampling import sample
 
-        weights = self.real.train_histogram
         made: dict[str, Any] = {
             name.split("/")[0]: list(
                 sample(
@@ -215,7 +218,7 @@ class Measuring:
                     seed=7001,
                     num_classes=G.num_classes,
                     compute=self.compute,
-                    label_weights=weights if G.num_classes else None,
+                    label_weights=self.label_weights(G),
                 )
             )
             for name, G in forms.items()

@@ -176,7 +176,9 @@ def test_compiling_without_a_compiler_is_refused_with_words(monkeypatch: pytest.
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not pick("fp32").can_compile(), reason="no compiler here")
+@pytest.mark.skipif(
+    not pick("fp32").can_compile(), reason="torch.compile finds no compiler here: another test says that this is told"
+)
 def test_compiled_forms_paint_the_same_and_two_instances_do_not_share_their_compilations() -> None:
     for _ in range(2):
         G = small()
