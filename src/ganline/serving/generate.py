@@ -17,7 +17,7 @@ from ganline.language.encoder import SentenceEncoder, checked, find_encoder
 from ganline.language.prompts import Prompts
 from ganline.models.sampling import sample
 from ganline.models.spec import Tell
-from ganline.registry.bundle import open_bundle
+from ganline.registry.bundle import Bundle, open_bundle
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +25,18 @@ log = logging.getLogger(__name__)
 class Generator:
     """A model ready to paint. Image i depends on model, seed, i, label or prompt, truncation: on nothing else."""
 
-    def __init__(self, G: Any, *, labels: tuple[str, ...], prompts: Prompts | None, compute: Compute):
+    def __init__(
+        self,
+        G: Any,
+        *,
+        labels: tuple[str, ...],
+        prompts: Prompts | None,
+        compute: Compute,
+        bundle: Bundle | None = None,
+    ):
         self.G, self.compute, self.prompts = G, compute, prompts
+        self.bundle = bundle
+        """The folder that the model was opened from, with its description; None where it is not of a bundle."""
         self.labels = labels
         """Names of the classes that can be asked for; empty for an unconditional model."""
         self._encoder: tuple[Path | None, SentenceEncoder] | None = None
@@ -36,7 +46,8 @@ class Generator:
         """Open and check a bundle folder."""
         bundle, compute = open_bundle(folder), pick("fp32")
         G = compute.place(bundle.generator())
-        return cls(G, labels=bundle.spec.conditioning.labels, prompts=bundle.prompts, compute=compute)
+        labels = bundle.spec.conditioning.labels
+        return cls(G, labels=labels, prompts=bundle.prompts, compute=compute, bundle=bundle)
 
     def sample_with_labels(
         self,
