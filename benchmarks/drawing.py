@@ -3,7 +3,8 @@
     python benchmarks/drawing.py --root .ganline/ws/speedup-fashion --out benchmarks/results/drawing.json
 
 A language model drawn from badly is a straw man, so `teacher:` of the presets is the best of this list; the test
-split, which the study measures on, is not read. ONNX Runtime in float32 decodes: its tokens are torch's.
+split, which the study measures on, is not read. ONNX Runtime in float32 decodes: its tokens are torch's. Every choice
+draws by the same seeds, so `against` holds paired differences to the workspace's own settings, with their intervals.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from ganline.acceleration.decoding_onnx import export_teacher, open_teacher
@@ -21,6 +24,7 @@ from ganline.devices import available_cores, cpu_model, make_exact, pick
 from ganline.evaluation.extractor import Extractor
 from ganline.evaluation.features import FIRST, SECOND, look, split_batches
 from ganline.evaluation.frechet import fit_gaussian, frechet_distance
+from ganline.evaluation.uncertainty import spread, t_interval
 from ganline.files import write_json
 from ganline.language.drawing import DrawingConfig
 from ganline.language.teacher import Teacher
@@ -29,22 +33,25 @@ from ganline.stages.language import load_teacher
 from ganline.stages.places import EXTRACTOR, JUDGE, PREPARE
 
 CHOICES = [
-    {},
+    {"temperature": 1.0},
+    {"temperature": 0.9875},
+    {"temperature": 0.975},
+    {"temperature": 0.9625},
     {"temperature": 0.95},
     {"temperature": 0.9},
-    {"temperature": 0.975},
     {"top_k": 100},
     {"guidance": 1.1},
     {"guidance": 1.25},
     {"guidance": 1.5},
 ]
-SEED = 11_001  # of no bank and no measure
+SEEDS = [11_001, 11_002, 11_003, 11_004, 11_005]  # of no bank and no measure
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--root", type=Path, required=True, help="a workspace whose stage llm is done")
     parser.add_argument("--n", type=int, default=2000)
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     make_exact()
@@ -54,26 +61,45 @@ def main() -> None:
     val = look(split_batches(prepared.split("val"), device=compute.device), looking, pixels=False)
     real = {role: fit_gaussian(features) for role, features in val.by.items()}
     weights = torch.bincount(torch.from_numpy(prepared.split("train").labels), minlength=len(prepared.labels))
-    base, rows = load_teacher(config, root, compute), []
-    for choice in CHOICES:
+    base = load_teacher(config, root, compute)
+
+    def distances(choice: dict[str, float]) -> dict[str, list[float]]:
+        """Of each seed, by the name of the figure."""
         teacher = Teacher(base.llm, base.tokenizer, DrawingConfig.model_validate(choice))
         with tempfile.TemporaryDirectory() as folder:
             export_teacher(teacher, Path(folder))
             drawn = open_teacher(Path(folder), "onnx", threads=torch.get_num_threads())
-        classes = drawn.num_classes
-        images = sample(drawn, n=arguments.n, seed=SEED, num_classes=classes, compute=compute, label_weights=weights)
-        seen = look(images, looking, pixels=False)
-        row = dict(choice) | {
-            f"fd_{looking[role].name}_n{arguments.n}_val": frechet_distance(fit_gaussian(seen.by[role]), real[role])
-            for role in looking
-        }
-        if seen.classes is not None and seen.labels is not None:
-            row["label_accuracy"] = float((seen.classes == seen.labels).double().mean())
-        rows.append(row)
-        print(row, flush=True)
+        options: dict[str, Any] = {"num_classes": drawn.num_classes, "compute": compute, "label_weights": weights}
+        found: dict[str, list[float]] = {}
+        for seed in arguments.seeds:
+            seen = look(sample(drawn, n=arguments.n, seed=seed, **options), looking, pixels=False)
+            for role in looking:
+                name = f"fd_{looking[role].name}_n{arguments.n}_val"
+                found.setdefault(name, []).append(frechet_distance(fit_gaussian(seen.by[role]), real[role]))
+            if seen.classes is not None and seen.labels is not None:
+                right = float((seen.classes == seen.labels).double().mean())
+                found.setdefault("label_accuracy", []).append(right)
+        return found
+
+    own = {key: value for key, value in config.teacher.model_dump().items() if value is not None}
+    reference, rows = distances(own), []
+    for choice in CHOICES:
+        figures = distances(choice)
+        differences = {key: np.subtract(values, reference[key]) for key, values in figures.items()}
+        rows.append(
+            choice
+            | {key: spread(values) | {"seeds": values} for key, values in figures.items()}
+            | {"against": {key: spread(values) for key, values in differences.items()}}
+        )
+        told = ", ".join(
+            f"{key} {np.mean(values):.3f} ({differences[key].mean():+.3f} {np.round(t_interval(differences[key]), 3)})"
+            for key, values in figures.items()
+        )
+        print(choice, told, flush=True)
     if arguments.out:
         where = {"cpu": cpu_model(), "cores": available_cores(), "torch": torch.__version__}
-        write_json(arguments.out, {"machine": where, "n": arguments.n, "seed": SEED, "split": "val", "rows": rows})
+        about = {"machine": where, "n": arguments.n, "seeds": arguments.seeds, "split": "val", "own": own}
+        write_json(arguments.out, about | {"rows": rows})
 
 
 if __name__ == "__main__":

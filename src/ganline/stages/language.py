@@ -33,6 +33,8 @@ WORDS = ("language/captions.py", "language/prompts.py")
 
 def tokenizer(config: Config, root: Path) -> None:
     """Fit or train the tokenizer, and encode every image."""
+    import numpy as np
+
     from ganline.data.loader import Prepared
     from ganline.devices import make_exact, pick
     from ganline.language.tokenizers import encode_split, save_tokenizer
@@ -43,8 +45,6 @@ def tokenizer(config: Config, root: Path) -> None:
     image = ImageSpec(resolution=prepared.resolution, channels=prepared.channels)  # type: ignore[arg-type]
     fitted = compute.place(fitted_tokenizer(config, root, prepared, image))
     save_tokenizer(fitted, config.tokenizer, image, folder)
-    import numpy as np
-
     for name in SPLITS:
         np.save(folder / f"{name}_tokens.npy", encode_split(fitted, prepared.split(name), compute))
     used = used_codes(np.load(folder / "train_tokens.npy"), fitted.vocab)
