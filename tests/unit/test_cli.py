@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,11 +19,22 @@ def test_exit_codes(arguments, code) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_a_place_without_a_language_model_is_named(tmp_path) -> None:
-    command = [sys.executable, "-m", "ganline", "decode", str(tmp_path), "-o", str(tmp_path / "grid.png")]
+def decode(place: Path) -> str:
+    """What the command says of a place where it cannot paint."""
+    command = [sys.executable, "-m", "ganline", "decode", str(place), "-o", str(place.parent / "grid.png")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 1 and f"{tmp_path} holds no artifacts/llm" in result.stderr
-    assert "Traceback" not in result.stderr
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    return result.stderr
+
+
+def test_a_place_without_a_language_model_is_named(tmp_path) -> None:
+    assert f"{tmp_path} holds no artifacts/llm" in decode(tmp_path)
+
+
+def test_a_missing_workspace_is_told_with_those_that_are_there(tmp_path) -> None:
+    (tmp_path / "speedup-tiny/artifacts/llm").mkdir(parents=True)
+    told = decode(tmp_path / "speedup-tin")
+    assert "speedup-tin is not a folder" in told and str(tmp_path / "speedup-tiny") in told
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, cli.typer.Abort])

@@ -8,7 +8,6 @@ to another moment or machine.
 from __future__ import annotations
 
 import logging
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import psutil
 import torch
 
 from ganline.acceleration.study import Timing
@@ -36,6 +36,8 @@ Pass = Callable[[int], object]
 WARM_UP, PASSES, BATCH_PASSES = 3, 5, 2
 """Passes of a form before the clock; in each of its turns, of single images and of batches."""
 LONGEST_REASON = 300
+LOOK_SECONDS = 1.0
+"""How long the machine is watched before the clock starts."""
 POOL = 256
 """Images whose inputs are drawn beforehand; then they come again."""
 
@@ -170,12 +172,13 @@ def open_all(
 def warn_if_busy(threads: int) -> None:
     """Say so where others want the cores too: several threads of one pass then wait for each other, and the forms that
     use OpenMP's (torch's) suffer more than ONNX Runtime's."""
-    others, cores = os.getloadavg()[0], os.cpu_count() or 1
-    if others + threads > cores + 0.5:
+    cores = psutil.cpu_count() or 1
+    busy = cores * psutil.cpu_percent(interval=LOOK_SECONDS) / 100  # this process sleeps meanwhile
+    if busy + threads > cores + 0.5:
         log.warning(
-            "times: %.1f other processes want the %d cores while %d threads are timed; figures at several threads "
-            "are then no good: run it again on a quiet machine",
-            others,
+            "times: other work holds %.1f of the %d cores while %d are timed: times are longer then and ratios may "
+            "be off; run it again on a quiet machine",
+            busy,
             cores,
             threads,
         )

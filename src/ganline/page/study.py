@@ -10,7 +10,7 @@ acceleration/ratios.py makes it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -76,13 +76,10 @@ def render_study(study: Study, *, pictures: Mapping[str, bytes]) -> str:
         sentences=sentences(study),
         compared=compared(study),
         side_by_side=side_by_side(study),
-        verdict_facts=plain.facts(
-            {key: "none" if each is None else each for key, each in study.verdict.items()}, skip=("words",)
-        ),
         svgs=[quality_against_latency_svg(study, narrow=narrow) for narrow in (False, True)] if points(study) else [],
         pareto=[tip(each) for each in best],
         models=models(study),
-        pictures=[sheet(name, data) for name, data in pictures.items()],
+        pictures=[sheet(name, pictures[name]) for name in by_model(study, pictures)],
         variants=variant_table(study),
         ablation=ablation_table(study),
         ceiling=ceiling_facts(study),
@@ -99,6 +96,12 @@ def render_study(study: Study, *, pictures: Mapping[str, bytes]) -> str:
         protocol=settings(study),
         machine=plain.facts(study.machine),
     )
+
+
+def by_model(study: Study, names: Iterable[str]) -> list[str]:
+    """Names in the study's order of models, the language model first; others behind."""
+    order = [*dict.fromkeys(each.model for each in study.variants)]
+    return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
 
 
 def study_facts(study: Study) -> list[tuple[str, str]]:
@@ -186,10 +189,11 @@ def compared(study: Study) -> list[str]:
     """What the ratios hold against one another, in sentences; those variants alone that the verdict names."""
     by_name = {each.name: each for each in study.variants}
     found, told = study.headline, []
-    for key, words in (("teacher_latency", "at batch 1"), ("teacher_throughput", "in throughput")):
-        name = found.get(key)
+    fastest = {key: found.get(key) for key in ("teacher_latency", "teacher_throughput")}
+    words = ("at batch 1 and in throughput",) if len(set(fastest.values())) == 1 else ("at batch 1", "in throughput")
+    for name, where in zip(dict.fromkeys(fastest.values()), words, strict=True):
         if name in by_name:
-            told.append(f"The fastest language model {words}: {sentence(by_name[name])}.")
+            told.append(f"The fastest language model {where}: {sentence(by_name[name])}.")
     student = by_name.get(str(found.get("student", "")))
     if student:
         told.append(f"The student: {sentence(student)}.")

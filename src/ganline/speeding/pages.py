@@ -67,14 +67,14 @@ def race(config: Config, root: Path, compute: Compute, found: Study) -> str:
                 recordings.append(recording)
                 paintings.append(Painting(image[0].numpy(), ms))
                 captions.append(found.labels[int(label)] if label is not None else "")
-    quality = "NOT at equal quality: no student is as near"
+    quality = "NOT at equal quality: no student is surely as near to real images"
     if found.verdict["nearer"]:
         quality = "at equal quality by the first extractor alone"
     if found.verdict["equal"]:
         quality = "at equal quality"
     note = f"This is {quality}. The language model plays in its form {recorded.form}, the GAN is {chosen['student']}; "
     distances = recorded.quality["fd"]["value"], chosen["student_distance"]
-    note += f"{chosen['name']}: {distances[0]:.3f} and {distances[1]:.3f}."
+    note += f"{chosen['name']}: language model {distances[0]:.3f}, GAN {distances[1]:.3f}."
     return render_race(
         recordings,
         paintings,

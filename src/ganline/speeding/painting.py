@@ -25,15 +25,22 @@ def language_model(root: Path, **drawing: Any) -> Generator:
     from ganline.serving.generate import Generator
     from ganline.stages.language import load_teacher
 
+    if not root.is_dir():
+        found = [str(each.parents[1]) for each in sorted(root.parent.glob(f"*/{LLM}"))]
+        raise GateError(
+            f"{root} is not a folder",
+            expected="a workspace with a language model" + (f", such as {', '.join(found)}" if found else ""),
+            remedy="name one, or make one: `make speedup PRESET=speedup-tiny` makes .ganline/ws/speedup-tiny",
+        )
     for needed in (LLM, TOKENIZER, PREPARE, CAPTIONS):
         if not (root / needed).exists():
             raise GateError(
                 f"{root} holds no {needed}",
                 expected="a workspace with a language model",
-                remedy="run `ganline speedup`",
+                remedy="make one: `make speedup PRESET=speedup-tiny` makes .ganline/ws/speedup-tiny",
             )
     given = {"teacher": {key: value for key, value in drawing.items() if value is not None}}
-    config = parse(merge(read_yaml(root / PARAMS), given), source=f"{PARAMS} with what was asked for")
+    config = parse(merge(read_yaml(root / PARAMS), given), source="what was asked for")
     make_exact()
     compute, names = pick("fp32"), Prepared(root / PREPARE).labels
     teacher = load_teacher(config, root, compute)

@@ -134,14 +134,14 @@ def test_a_pool_of_inputs_comes_again_when_it_is_used_up() -> None:
     assert torch.equal(first, third) and not torch.equal(first, second)
 
 
-@pytest.mark.parametrize(("load", "warned"), [(0.1, False), (3.0, True)])
+@pytest.mark.parametrize(("percent", "warned"), [(5.0, False), (75.0, True)])
 def test_a_busy_machine_is_told_of(
-    load: float, warned: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    percent: float, warned: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("psutil.cpu_percent", lambda interval: percent)
+    monkeypatch.setattr("psutil.cpu_count", lambda: 2)
     warn_if_busy(2)
-    assert ("3.0 other processes want the 2 cores" in caplog.text) == warned
+    assert ("other work holds 1.5 of the 2 cores" in caplog.text) == warned
 
 
 def test_threads_are_put_back_even_after_an_error() -> None:

@@ -76,6 +76,16 @@ def test_the_ratios_are_told_with_what_was_compared() -> None:
     assert "fd_classifier_fashion-mnist@be761274_n10k" in told
 
 
+def test_a_form_that_is_fastest_both_ways_is_told_once() -> None:
+    found = whole().verdict
+    equal = {**found["equal"], "teacher_throughput": found["equal"]["teacher_latency"]}
+    told = text(section(page(verdict={**found, "equal": equal}), "headline"))
+    assert (
+        "The fastest language model at batch 1 and in throughput: language model, ONNX Runtime, int8: 19.8 ms" in told
+    )
+    assert told.count("The fastest language model") == 1
+
+
 def test_without_a_verdict_no_ratio_is_told() -> None:
     told = text(section(page(verdict={}), "headline"))
     assert "No ratio is told" in told and "times" not in told
@@ -89,6 +99,12 @@ def test_a_ratio_that_is_not_at_equal_quality_is_no_headline() -> None:
     assert "numbers big" not in html
     assert "there is no ratio at equal quality" in text(html)
     assert "Not at equal quality: S2 in PyTorch, eager, the nearest student, would have 15 times" in text(html)
+
+
+def test_samples_stand_in_the_order_of_the_models_the_language_model_first() -> None:
+    html = render_study(study(), pictures={name: sheet(8, 10) for name in ("other", "s1", "s3", "teacher")})
+    shown = [html.index(f"A sheet of images of {name}.") for name in ("language model", "S1", "S3", "other")]
+    assert shown == sorted(shown)
 
 
 def test_every_variant_has_its_row_and_its_figures() -> None:
