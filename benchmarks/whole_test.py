@@ -3,7 +3,7 @@
     python benchmarks/whole_test.py --root .ganline/ws/speedup-fashion --out benchmarks/results/whole_test.json
 
 Fréchet distances by both extractors, as many generated images as there are real ones, from noise of seeds that nothing
-else uses; differences of each student form to the teacher's best form by that extractor, paired by seed, with 95 %
+else uses; differences of each form to the teacher's best one by that extractor, paired by seed, with 95 %
 intervals over the seeds. With `--guidance S` the teacher is also drawn with classifier-free guidance (two passes
 a token), otherwise as configured, and the int8 forms of all are timed in turns, on one thread. `--known FILE` takes the
 distances of forms that an earlier run of the same seeds measured from its file:
@@ -40,14 +40,13 @@ TIME_SEED = 12_101
 
 
 def compared(told: dict[str, Any], key: str) -> dict[str, Any]:
-    """Student form -> its difference to the teacher's best form by this distance, and the interval over seeds."""
-    teachers = [name for name in told if name.startswith(f"{TEACHER}/")]
-    best = min(teachers, key=lambda name: told[name][key]["value"])
+    """Form -> its difference to the teacher's best by this distance, guided or not, and the interval over seeds."""
+    best = min((name for name in told if name.startswith(TEACHER)), key=lambda name: told[name][key]["value"])
     rows = {}
     for name, records in told.items():
-        if name not in teachers:
+        if name != best:
             pairs = zip(records[key]["per_seed"].values(), told[best][key]["per_seed"].values(), strict=True)
-            differences = [student - teacher for student, teacher in pairs]
+            differences = [one - other for one, other in pairs]
             mean, interval = sum(differences) / len(differences), t_interval(differences)
             rows[name] = {"teacher": best, "difference": mean, "interval": interval}
     return rows
