@@ -120,11 +120,7 @@ def begin(state: State, config: TrainConfig, *, run: Run, tracker: Tracker, init
         log.info("training starts: %.0f kimg, recipe %s", config.total_kimg, run.recipe[:12])
     else:
         tracker.rewind(state.step)
-        exact = (
-            "exact"
-            if state.exact
-            else "NOT exact: it was saved on another machine or with other threads, so the bits will differ"
-        )
+        exact = "exact" if state.exact else "NOT exact: it was saved on another machine, the bits will differ"
         log.info("training resumes at %.1f of %.0f kimg (%s)", state.nimg / 1000, config.total_kimg, exact)
 
 
