@@ -3,10 +3,10 @@
     python benchmarks/whole_test.py --root .ganline/ws/speedup-fashion --out benchmarks/results/whole_test.json
 
 Fréchet distances by both extractors, as many generated images as there are real ones, from noise of seeds that nothing
-else uses; differences of each form to the teacher's best one by that extractor, paired by seed, with 95 %
-intervals over the seeds. With `--guidance S` the teacher is also drawn with classifier-free guidance (two passes
-a token), otherwise as configured, and the int8 forms of all are timed in turns, on one thread. `--known FILE` takes the
-distances of forms that an earlier run of the same seeds measured from its file:
+else uses; differences of each form to those of the teacher, paired by seed, with 95 % intervals over the seeds. With
+`--guidance S` the teacher is also drawn with classifier-free guidance (two passes a token), otherwise as configured,
+and the int8 forms of all are timed in turns, on one thread. `--known FILE` takes the distances of forms that an earlier
+run measured from its file:
 
     python benchmarks/whole_test.py --root .ganline/ws/speedup-fashion --guidance 1.25 --ways wide \\
         --known benchmarks/results/whole_test.json --out benchmarks/results/whole_test_guided.json
@@ -25,7 +25,7 @@ from ganline.config import Config, load_config
 from ganline.data.loader import Prepared
 from ganline.devices import available_cores, cpu_model, host, make_exact, pick
 from ganline.evaluation.reference import load_reference
-from ganline.evaluation.uncertainty import t_interval
+from ganline.evaluation.uncertainty import paired_difference
 from ganline.files import read_json, write_json
 from ganline.language.teacher import Teacher
 from ganline.speeding.forms import forms as timed_forms
@@ -39,17 +39,18 @@ SEEDS = tuple(range(12_001, 12_011))
 TIME_SEED = 12_101
 
 
-def compared(told: dict[str, Any], key: str) -> dict[str, Any]:
-    """Form -> its difference to the teacher's best by this distance, guided or not, and the interval over seeds."""
-    best = min((name for name in told if name.startswith(TEACHER)), key=lambda name: told[name][key]["value"])
-    rows = {}
-    for name, records in told.items():
-        if name != best:
-            pairs = zip(records[key]["per_seed"].values(), told[best][key]["per_seed"].values(), strict=True)
-            differences = [one - other for one, other in pairs]
-            mean, interval = sum(differences) / len(differences), t_interval(differences)
-            rows[name] = {"teacher": best, "difference": mean, "interval": interval}
-    return rows
+def compared(told: dict[str, Any], key: str) -> dict[str, dict[str, Any]]:
+    """Teacher's form, guided or not -> every other form's difference to it by this distance."""
+    return {
+        teacher: {
+            name: {"difference": found.value, "interval": [found.low, found.high]}
+            for name, records in told.items()
+            if name != teacher
+            for found in [paired_difference(key, told[teacher][key], records[key])]
+        }
+        for teacher in told
+        if teacher.startswith(TEACHER)
+    }
 
 
 def export_guided(config: Config, root: Path, guidance: float, folder: Path) -> None:
@@ -75,7 +76,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", default=["wide", "narrow"])
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
     parser.add_argument("--guidance", type=float, help="draw the teacher with this guidance, too")
-    parser.add_argument("--known", type=Path, help="an earlier output of this script, same workspace and seeds")
+    parser.add_argument("--known", type=Path, help="an earlier output, of the same workspace and seeds")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     make_exact()
@@ -106,12 +107,11 @@ def main() -> None:
             print(name, {key: f"{each['value']:.4f}" for key, each in told[name].items()}, flush=True)
     keys = next(iter(told.values()))
     differences = {key: compared(told, key) for key in keys}
-    for key, rows in differences.items():
-        for name, row in rows.items():
-            print(
-                f"{key}: {name} - {row['teacher']}: {row['difference']:+.4f}",
-                "[{:+.4f}, {:+.4f}]".format(*row["interval"]),
-            )
+    for key, teachers in differences.items():
+        for teacher, rows in teachers.items():
+            for name, row in rows.items():
+                low, high = row["interval"]
+                print(f"{key}: {name} - {teacher}: {row['difference']:+.4f} [{low:+.4f}, {high:+.4f}]")
     if arguments.out:
         where = {"cpu": cpu_model(), "cores": available_cores()}
         floors = {key: real.floors.get(key) for key in keys}

@@ -13,6 +13,8 @@ from ganline.stages.places import CAPTIONS, LLM, PREPARE, TOKENIZER
 if TYPE_CHECKING:
     from ganline.serving.generate import Generator
 
+MAKE_ONE = "make one: `make speedup PRESET=speedup-tiny` makes .ganline/ws/speedup-tiny"
+
 
 def language_model(root: Path, **drawing: Any) -> Generator:
     """The language model of a workspace, drawing tokens as `drawing` says (keys of `teacher:`; None: as configured).
@@ -30,14 +32,14 @@ def language_model(root: Path, **drawing: Any) -> Generator:
         raise GateError(
             f"{root} is not a folder",
             expected="a workspace with a language model" + (f", such as {', '.join(found)}" if found else ""),
-            remedy="name one, or make one: `make speedup PRESET=speedup-tiny` makes .ganline/ws/speedup-tiny",
+            remedy=f"name one, or {MAKE_ONE}",
         )
     for needed in (LLM, TOKENIZER, PREPARE, CAPTIONS):
         if not (root / needed).exists():
             raise GateError(
                 f"{root} holds no {needed}",
                 expected="a workspace with a language model",
-                remedy="make one: `make speedup PRESET=speedup-tiny` makes .ganline/ws/speedup-tiny",
+                remedy=MAKE_ONE,
             )
     given = {"teacher": {key: value for key, value in drawing.items() if value is not None}}
     config = parse(merge(read_yaml(root / PARAMS), given), source="what was asked for")
