@@ -21,7 +21,7 @@ from ganline.data.loader import Split, rows_as_tensor
 from ganline.devices import Compute
 from ganline.errors import BundleError, ConfigError
 from ganline.files import atomic_folder, read_json, sha256_file, write_json
-from ganline.images import to_network
+from ganline.images import to_network, to_pixels
 from ganline.models.spec import ImageSpec
 from ganline.models.vq import MOST_CODES, VQAutoencoder, VQConfig
 from ganline.seeds import derive, generator
@@ -206,6 +206,19 @@ def encode_split(tokenizer: Tokenizer, split: Split, compute: Compute) -> np.nda
         images = to_network(rows_as_tensor(split, start, start + CHUNK).to(compute.device))
         parts.append(tokenizer.encode(images).to(torch.int16).cpu())
     return torch.cat(parts).numpy()
+
+
+@torch.inference_mode()
+def explained(tokenizer: Tokenizer, split: Split, tokens: np.ndarray, compute: Compute) -> float:
+    """Share of a split's variance about its mean image that int tokens [N, num_tokens] keep: 1 all, 0 the mean image's."""
+    mean = split.images.mean(0, dtype=np.float64)
+    lost = total = 0.0
+    for start in range(0, len(split), CHUNK):
+        images = split.images[start : start + CHUNK]
+        made = tokenizer.decode(torch.from_numpy(tokens[start : start + CHUNK]).long().to(compute.device))
+        lost += float(np.square(to_pixels(made).cpu().numpy() - images.astype(np.float64)).sum())
+        total += float(np.square(images - mean).sum())
+    return 1.0 - lost / total if total else 1.0
 
 
 def save_tokenizer(tokenizer: Tokenizer, config: Any, image: ImageSpec, folder: Path) -> None:

@@ -3,7 +3,8 @@
 VQ-VAE (van den Oord et al. 2017, arXiv 1711.00937, eq. 3) with VQGAN's adversarial loss (Esser et al. 2021,
 arXiv 2012.09841) and unit-length codes of few dimensions (ViT-VQGAN, Yu et al. 2022, arXiv 2110.04627, section 3.2),
 which keep the codebook in use without restarts. Deviations: no perceptual network (none is trained on these images but
-the extractors that measure), no normalisation layers.
+the extractors that measure), no normalisation layers, and a decoder that is cut to [-1, 1] rather than bent by a tanh:
+behind one, images of mostly one extreme (MNIST's black) drive its last layer to where no gradient comes back.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ganline.models.pixelshuffle import PixelShuffleConfig, PixelShuffleDiscrimi
 from ganline.models.spec import Conditioning, Generator, ImageSpec
 
 PATCH = 4
+BEYOND = 0.1
 MOST_CODES = 2**15 - 1  # tokens are kept in 16 bits
 
 
@@ -70,7 +72,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """codes [N, code_dim, H / 4, W / 4] -> image [N, C, H, W] in [-1, 1]."""
+    """codes [N, code_dim, H / 4, W / 4] -> image [N, C, H, W], not yet cut to [-1, 1]."""
 
     def __init__(self, config: VQConfig, channels: int):
         super().__init__()
@@ -83,7 +85,13 @@ class Decoder(nn.Module):
     def forward(self, codes: torch.Tensor) -> torch.Tensor:
         x = self.first(codes)
         x = pixel_shuffle(self.up(leaky_relu(x + self.residual(x), 0.2)), 2)
-        return torch.tanh(pixel_shuffle(self.last(leaky_relu(x + self.fine(x), 0.2)), 2))
+        return pixel_shuffle(self.last(leaky_relu(x + self.fine(x), 0.2)), 2)
+
+
+def nearly_cut(image: torch.Tensor) -> torch.Tensor:
+    """Cut to [-1, 1], but for a tenth of what is beyond: what is cut still learns the way back."""
+    cut = image.clamp(-1.0, 1.0)
+    return cut + BEYOND * (image - cut)
 
 
 class VQAutoencoder(Generator):
@@ -118,13 +126,13 @@ class VQAutoencoder(Generator):
 
     def decode(self, tokens: torch.Tensor) -> torch.Tensor:
         """tokens int64 [N, tokens] -> image [N, C, H, W] in [-1, 1]."""
-        return self.decoder(self.look_up(tokens.unflatten(1, (self.side, self.side))))
+        return self.decoder(self.look_up(tokens.unflatten(1, (self.side, self.side)))).clamp(-1.0, 1.0)
 
     def paint(self, batch: Any) -> torch.Tensor:
         """The batch's reals, reconstructed; the losses of that go to `batch.auxiliary`."""
         vectors = normalize(self.encoder(batch.real).float(), dim=1)
         codes = self.look_up(self.nearest(vectors))
-        image = self.decoder(vectors + (codes - vectors).detach())
+        image = nearly_cut(self.decoder(vectors + (codes - vectors).detach()))
         batch.auxiliary["reconstruction"] = self.config.reconstruction_weight * (image - batch.real).abs().mean()
         commitment = (vectors - codes.detach()).square().sum(1).mean()
         batch.auxiliary["codes"] = self.config.commitment_weight * commitment

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganline.config import Config
+from ganline.errors import TrainingError
 from ganline.files import atomic_folder, fresh_folder, read_json, sha256_json, write_json
 from ganline.lineage import LANGUAGE_ROOMS, TRAINING_ROOMS, recipe_of
 from ganline.stages.places import BANK, CAPTIONS, EXTRACTOR, LLM, PREPARE, STUDENTS, TOKENIZER
@@ -32,24 +33,33 @@ WORDS = ("language/captions.py", "language/prompts.py")
 
 
 def tokenizer(config: Config, root: Path) -> None:
-    """Fit or train the tokenizer, and encode every image."""
+    """Fit or train the tokenizer, and encode every image. Raises TrainingError if its tokens tell less than no image."""
     import numpy as np
 
     from ganline.data.loader import Prepared
     from ganline.devices import make_exact, pick
-    from ganline.language.tokenizers import encode_split, save_tokenizer
+    from ganline.language.tokenizers import encode_split, explained, save_tokenizer
     from ganline.models import ImageSpec
 
     make_exact()
     compute, prepared, folder = pick("fp32"), Prepared(root / PREPARE), root / TOKENIZER
     image = ImageSpec(resolution=prepared.resolution, channels=prepared.channels)  # type: ignore[arg-type]
     fitted = compute.place(fitted_tokenizer(config, root, prepared, image))
+    tokens = {name: encode_split(fitted, prepared.split(name), compute) for name in SPLITS}
+    codes = used_codes(tokens["train"], fitted.vocab)
+    codes["explained"] = explained(fitted, prepared.split("val"), tokens["val"], compute)
+    told = f"as if of {codes['perplexity']:.0f} codes used evenly, {codes['explained']:.1%} of the variance kept"
+    log.info("tokenizer: %d tokens, %s", fitted.num_tokens, told)
+    if codes["explained"] <= 0:
+        raise TrainingError(
+            f"the tokenizer learned nothing: {told}",
+            expected="reconstructions nearer to the validation images than their mean image is",
+            remedy="train it longer (tokenizer.train.total_kimg), at another rate or seed, or set tokenizer.name: kmeans",
+        )
     save_tokenizer(fitted, config.tokenizer, image, folder)
-    for name in SPLITS:
-        np.save(folder / f"{name}_tokens.npy", encode_split(fitted, prepared.split(name), compute))
-    used = used_codes(np.load(folder / "train_tokens.npy"), fitted.vocab)
-    write_json(folder / "codes.json", used)
-    log.info("tokenizer: %d tokens, as if of %.0f codes used evenly", fitted.num_tokens, used["perplexity"])
+    for name, each in tokens.items():
+        np.save(folder / f"{name}_tokens.npy", each)
+    write_json(folder / "codes.json", codes)
 
 
 def used_codes(tokens: np.ndarray, vocab: int) -> dict[str, Any]:
