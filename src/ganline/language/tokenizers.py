@@ -210,7 +210,7 @@ def encode_split(tokenizer: Tokenizer, split: Split, compute: Compute) -> np.nda
 
 @torch.inference_mode()
 def explained(tokenizer: Tokenizer, split: Split, tokens: np.ndarray, compute: Compute) -> float:
-    """Share of a split's variance about its mean image that int tokens [N, num_tokens] keep: 1 all, 0 the mean image's."""
+    """Share of a split's variance about its mean image that int tokens [N, num_tokens] keep: at most 1."""
     mean = split.images.mean(0, dtype=np.float64)
     lost = total = 0.0
     for start in range(0, len(split), CHUNK):

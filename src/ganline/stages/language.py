@@ -33,7 +33,7 @@ WORDS = ("language/captions.py", "language/prompts.py")
 
 
 def tokenizer(config: Config, root: Path) -> None:
-    """Fit or train the tokenizer, and encode every image. Raises TrainingError if its tokens tell less than no image."""
+    """Fit or train the tokenizer, and encode every image. Raises TrainingError if its tokens tell nothing."""
     import numpy as np
 
     from ganline.data.loader import Prepared
@@ -54,7 +54,7 @@ def tokenizer(config: Config, root: Path) -> None:
         raise TrainingError(
             f"the tokenizer learned nothing: {told}",
             expected="reconstructions nearer to the validation images than their mean image is",
-            remedy="train it longer (tokenizer.train.total_kimg), at another rate or seed, or set tokenizer.name: kmeans",
+            remedy="train it longer (tokenizer.train.total_kimg) or from another seed, or set tokenizer.name: kmeans",
         )
     save_tokenizer(fitted, config.tokenizer, image, folder)
     for name, each in tokens.items():

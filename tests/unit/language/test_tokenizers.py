@@ -16,6 +16,7 @@ from ganline.language.tokenizers import (
     VQTokenizerConfig,
     build_tokenizer,
     encode_split,
+    explained,
     fit_means,
     load_tokenizer,
     order_codes,
@@ -97,6 +98,17 @@ def test_a_saved_tokenizer_is_the_same_and_a_damaged_one_is_refused(config, digi
     weights.write_bytes(weights.read_bytes() + b" ")
     with pytest.raises(BundleError, match="damaged"):
         load_tokenizer(tmp_path / "tokenizer")
+
+
+def test_what_tokens_keep_of_the_images_is_told(digits) -> None:
+    split, compute = digits.split("test"), pick("fp32")
+    exact = build_tokenizer(PixelsConfig(levels=256), IMAGE)
+    tokens = encode_split(exact, split, compute)
+    assert explained(exact, split, tokens, compute) == 1.0
+    means = fitted(digits)
+    some = encode_split(means, split, compute)
+    assert 0.7 < explained(means, split, some, compute) < 1.0
+    assert explained(means, split, np.zeros_like(some), compute) < 0  # nothing but the darkest code
 
 
 def test_patches_that_do_not_divide_and_too_few_patches_are_refused(digits) -> None:

@@ -49,6 +49,17 @@ def test_every_parameter_learns_from_painting_and_the_losses_are_weighted() -> N
     assert not [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
 
 
+def test_a_decoder_that_paints_black_far_beyond_black_still_learns_the_way_back() -> None:
+    net = network()
+    torch.nn.init.constant_(net.decoder.last.bias, -50.0)
+    batch = SimpleNamespace(real=torch.rand(4, 1, 16, 16) * 2 - 1, auxiliary={})
+    net.paint(batch)
+    batch.auxiliary["reconstruction"].backward()
+    grad = net.decoder.last.bias.grad
+    assert grad is not None and (grad < -1e-3).all()  # the next step makes it brighter
+    assert torch.equal(net.decode(net.encode(batch.real)), -torch.ones(4, 1, 16, 16))
+
+
 def test_gradients_pass_the_codes_straight_through() -> None:
     net = network()
     real = torch.rand(2, 1, 16, 16, requires_grad=True)
