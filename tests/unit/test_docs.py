@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ganline.files import read_json
 
 ROOT = Path(__file__).parents[2]
@@ -51,8 +53,9 @@ def test_every_preset_is_in_the_readme() -> None:
         assert path.stem == "folder" or f"PRESET={path.stem}" in readme
 
 
-def test_results_tell_what_the_study_found() -> None:
-    speedup, study = script("benchmarks/speedup.py"), read_json(ROOT / "benchmarks/results/speedup-fashion.json")
+@pytest.mark.parametrize("preset", ["speedup-fashion", "speedup-mnist"])
+def test_results_tell_what_a_study_found(preset) -> None:
+    speedup, study = script("benchmarks/speedup.py"), read_json(ROOT / f"benchmarks/results/{preset}.json")
     begin, end = speedup.marks(study)
     told = (ROOT / "docs/results.md").read_text().split(begin)[1].split(end)[0].strip()
     assert told == speedup.section(study), "run benchmarks/speedup.py with --into"
