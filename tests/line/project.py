@@ -34,7 +34,7 @@ TINY = {
     },
     "tokenizer": {
         "train": {
-            "total_kimg": 0.64,
+            "total_kimg": 2.56,  # with less its tokens tell nothing, and it is refused
             "batch": 16,
             "model": {"vocab": 16, "code_dim": 4, "width": 8, "d_width": 8},
             "tick_kimg": 0.064,
