@@ -80,7 +80,7 @@ def protocol(study: Study) -> str:
         f"N = {given['n']:,}, generator seeds {seeds[0]} to {seeds[-1]}, {given['split']} split; "
         f"{given['threads']} thread on either side, from noise and class to uint8 pixels; "
         f"{machine['cores']} cores of an {machine['device']} "
-        f"({machine['cpu_capability']}), training in {machine['precision']}; load {machine['load before']} before the "
+        f"({machine['cpu_capability']}); load {machine['load before']} before the "
         f"times, {machine['load after']} after. Distances: {first} and in brackets {second}. Students of one network "
         "(S1 to S4) are equally fast: the first of them is shown."
     )
