@@ -53,7 +53,7 @@ def test_the_student_is_one_form_and_the_teacher_at_its_best_in_every_respect() 
     ]
     found = verdict([*TEACHERS, *students])
     equal = found["equal"]
-    assert (equal["student"], equal["teacher_best"]) == ("s1 onnx", "teacher eager")
+    assert (equal["student"], equal["teacher_best"]) == ("s1 onnx", "teacher onnx")
     assert (equal["teacher_latency"], equal["teacher_throughput"]) == ("teacher onnx", "teacher int8")
     assert equal["latency_ratio"] == pytest.approx(10.0 / 0.4)
     assert equal["throughput_ratio"] == pytest.approx(4000.0 / 400.0)
@@ -83,6 +83,11 @@ def test_without_an_equal_student_there_is_no_ratio_at_equal_quality_but_one_at_
     found = verdict([*TEACHERS, variant("s1", "int8", 0.2, 2.5), variant("s1", "onnx", 0.5, 2.4)])
     assert found["equal"] is None and "no ratio at equal quality" in found["words"]
     assert found["best"]["student"] == "s1 onnx" and found["best"]["interval"][0] > 0
+
+
+def test_of_forms_of_one_networks_numbers_the_fastest_is_the_nearest() -> None:
+    students = [variant("s1", "eager", 0.4, 2.4), variant("s1", "onnx", 0.2, 2.4), variant("s1", "int8", 0.1, 2.5)]
+    assert verdict([*TEACHERS, *students])["best"]["student"] == "s1 onnx"
 
 
 def test_a_study_without_a_teacher_or_of_two_protocols_is_refused() -> None:
