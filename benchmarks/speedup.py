@@ -166,6 +166,8 @@ def models(study: Study) -> Iterator[str]:
         f"{language['nats_per_dim']:.4f} a dimension (trivial: {', '.join(trivial)})."
     )
     ways = study["ablation"].values()
+    if formats := {each["trained_in"] for each in (language, *ways) if "trained_in" in each}:
+        yield f"Language model and GANs were trained in {' and '.join(sorted(formats))}."
     for key, unit in (("train_cpu_seconds", "Processor"), ("train_seconds", "Clock")):
         if all(key in each for each in (language, bank, *ways)):
             together = sum(way[key] for way in ways)

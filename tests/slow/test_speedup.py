@@ -56,6 +56,7 @@ def test_the_study_holds_what_was_asked_of_it(project) -> None:
     assert set(found["between"]) == {"teacher", "prompt", *WAYS}
     for clock in ("train_seconds", "train_cpu_seconds"):
         assert found["language"][clock] > 0 and found["ablation"]["s1"][clock] > 0
+    assert found["language"]["trained_in"] == found["ablation"]["s1"]["trained_in"] in ("bfloat16", "float32")
     assert found["bank"]["n"] == 128 and found["bank"]["train_cpu_seconds"] > 0
     assert set(found["verdict"]["best"]["confirmed"]) == {"fd", "fd_second"}
     assert (

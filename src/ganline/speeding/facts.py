@@ -48,8 +48,14 @@ def train_seconds(root: Path, recipe: str) -> dict[str, float]:
     return {CLOCK: float(sum(seconds)), PROCESSOR: float(sum(line["cpu_seconds"] for line in lines))}
 
 
+def trained_in(root: Path, recipe: str) -> dict[str, str]:
+    """The number format of that training's forward passes ("bfloat16", "float32"). Empty where it came from a cache."""
+    machine = home(root) / "work" / recipe[:16] / "machine.json"
+    return {"trained_in": read_json(machine)["precision"]} if machine.exists() else {}
+
+
 def language_facts(config: Config, root: Path) -> dict[str, Any]:
-    """Likelihoods, and how long it was trained."""
+    """Likelihoods, and how it was trained."""
     facts = read_json(root / LLM / "likelihood.json") | {"kimg": config.llm.total_kimg}
     baselines = facts.pop("baselines")
     facts["baselines"] = {
@@ -59,7 +65,8 @@ def language_facts(config: Config, root: Path) -> dict[str, Any]:
     prompts, nothing = config.llm.prompt_share, config.llm.unconditional_share
     classes = 1 - prompts - nothing if read_json(root / LLM / "llm.json")["num_classes"] else 0.0
     facts["shares"] = {"classes": classes, "prompts": prompts, "nothing": 1 - prompts - classes}
-    return facts | train_seconds(root, llm_recipe(config, root))
+    recipe = llm_recipe(config, root)
+    return facts | train_seconds(root, recipe) | trained_in(root, recipe)
 
 
 def ablation(config: Config, root: Path, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,13 +75,14 @@ def ablation(config: Config, root: Path, found: Mapping[str, Any]) -> dict[str, 
     for name, record in found.items():
         trainings = [student_section(config, root, name, seed) for seed in record["seeds"]]
         way = config.students.ways[name]
-        seconds = [train_seconds(root, student_recipe(section, way, root)) for section in trainings]
+        recipes = [student_recipe(section, way, root) for section in trainings]
+        seconds = [train_seconds(root, recipe) for recipe in recipes]
         known = {
             key: sum(each[key] for each in seconds)
             for key in (CLOCK, PROCESSOR)
             if all(key in each for each in seconds)
         }
-        told_ways[name] = record | known
+        told_ways[name] = record | known | trained_in(root, recipes[0])
     return told_ways
 
 
