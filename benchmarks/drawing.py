@@ -34,6 +34,11 @@ from ganline.stages.language import load_teacher
 from ganline.stages.places import EXTRACTOR, JUDGE, PREPARE
 
 CHOICES = [
+    {"temperature": 1.1},
+    {"temperature": 1.075},
+    {"temperature": 1.05},
+    {"temperature": 1.025},
+    {"temperature": 1.0125},
     {"temperature": 1.0},
     {"temperature": 0.9875},
     {"temperature": 0.975},
