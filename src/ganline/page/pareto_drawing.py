@@ -112,8 +112,8 @@ def drawing(study: Study, *, width: int = 1000, height: int = 500, size: float =
     stairs = Line("front", tuple(steps([frame.at(each) for each in best], frame)))
     shapes = (
         *frame.axes(size=size),
-        *lines,
         stairs,
+        *lines,
         *whiskers,
         *marks,
         *rings,

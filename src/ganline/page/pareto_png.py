@@ -89,7 +89,7 @@ def put(axes: Any, shape: Line | Mark | Text, *, order: int) -> None:
             rotation=90 if shape.turned else 0,
             rotation_mode="anchor",
             zorder=order,
-            path_effects=[withStroke(linewidth=3 * point, foreground="white")] if strong else [],
+            path_effects=[withStroke(linewidth=3 * point, foreground="white")],
         )
     else:
         put_mark(axes, shape, order=order)
