@@ -102,7 +102,7 @@ def own_quality(study: Study) -> Unfairness:
         done, held = "The images of float32 and of int8 were scored apart", "open"
         if shares := equal_pixels(study):
             (least, name), held = min(shares), "held" if min(shares)[0] >= ALIKE else "broken"
-            done += f"; of eager, compiled and ONNX float32, {least:.2%} of pixels or more are equal (least: {name})"
+            done += f"; of eager, compiled and ONNX float32, at least {least:.2%} of pixels are equal (least: {name})"
         done += "." if shares else "; whether float32 forms paint the same was not measured."
     return Unfairness(
         "Quality of another form",

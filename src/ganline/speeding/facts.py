@@ -20,12 +20,14 @@ CLOCK, PROCESSOR = "train_seconds", "train_cpu_seconds"
 
 
 def described(compute: Compute) -> dict[str, Any]:
-    """The machine, as far as times hang on it. ONNX Runtime runs on the processor, wherever torch does."""
+    """The machine, as far as times hang on it. ONNX Runtime runs on the processor, wherever torch does. Threads
+    stand in the protocol, and what networks were trained in beside their losses."""
     import onnxruntime
 
     from ganline.devices import available_cores, cpu_model, machine
 
-    return machine(compute) | {
+    own = {key: value for key, value in machine(compute).items() if key not in ("threads", "precision", "world_size")}
+    return own | {
         "processor": cpu_model(),
         "cores": available_cores(),
         "onnxruntime": onnxruntime.__version__,
