@@ -46,6 +46,8 @@ CHOICES = [
     {"temperature": 0.95},
     {"temperature": 0.9},
     {"top_k": 100},
+    {"temperature": 1.05, "guidance": 1.1},
+    {"temperature": 1.05, "guidance": 1.25},
     {"guidance": 1.1},
     {"guidance": 1.25},
     {"guidance": 1.5},
