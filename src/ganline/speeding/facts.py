@@ -34,26 +34,23 @@ def described(compute: Compute) -> dict[str, Any]:
     }
 
 
-def train_seconds(root: Path, recipe: str) -> dict[str, float]:
-    """How long a training, or the making of the bank, ran here by its log: seconds of the clock and, on a CPU, of the
-    processor, which feel other work less. Empty where it came from a cache."""
+def trained(root: Path, recipe: str) -> dict[str, Any]:
+    """How a training went, or the making of the bank, if it ran here: the number format of forward passes ("bfloat16",
+    "float32"), by its log the seconds of the clock and, on a CPU, of the processor, which feel other work less.
+    Empty where it came from a cache."""
     work = home(root) / "work" / recipe[:16]
+    machine = read_json(work / "machine.json") if (work / "machine.json").exists() else {}
+    told: dict[str, Any] = {"trained_in": machine["precision"]} if machine else {}
     lines = read_lines(work / SYSTEM)
     if not lines:
-        return {}
+        return told
     before = [0, *(line["nimg"] for line in lines)]
     seconds = [(line["nimg"] - a) / line["images_per_second"] for a, line in zip(before, lines, strict=False)]
-    machine = read_json(work / "machine.json") if (work / "machine.json").exists() else {}
+    told[CLOCK] = float(sum(seconds))
     # On a GPU the processor mostly waits; of several ranks the first alone writes a log.
-    if any("device_memory_mb" in line for line in lines) or machine.get("world_size", 1) > 1:
-        return {CLOCK: float(sum(seconds))}
-    return {CLOCK: float(sum(seconds)), PROCESSOR: float(sum(line["cpu_seconds"] for line in lines))}
-
-
-def trained_in(root: Path, recipe: str) -> dict[str, str]:
-    """The number format of that training's forward passes ("bfloat16", "float32"). Empty where it came from a cache."""
-    machine = home(root) / "work" / recipe[:16] / "machine.json"
-    return {"trained_in": read_json(machine)["precision"]} if machine.exists() else {}
+    if machine.get("world_size", 1) == 1 and not any("device_memory_mb" in line for line in lines):
+        told[PROCESSOR] = float(sum(line["cpu_seconds"] for line in lines))
+    return told
 
 
 def language_facts(config: Config, root: Path) -> dict[str, Any]:
@@ -67,27 +64,26 @@ def language_facts(config: Config, root: Path) -> dict[str, Any]:
     prompts, nothing = config.llm.prompt_share, config.llm.unconditional_share
     classes = 1 - prompts - nothing if read_json(root / LLM / "llm.json")["num_classes"] else 0.0
     facts["shares"] = {"classes": classes, "prompts": prompts, "nothing": 1 - prompts - classes}
-    recipe = llm_recipe(config, root)
-    return facts | train_seconds(root, recipe) | trained_in(root, recipe)
+    return facts | trained(root, llm_recipe(config, root))
 
 
 def ablation(config: Config, root: Path, found: Mapping[str, Any]) -> dict[str, Any]:
     """Every way with the images and the seconds of all its trainings together; seconds only where all ran here."""
     told_ways = {}
     for name, record in found.items():
-        trainings = [student_section(config, root, name, seed) for seed in record["seeds"]]
+        sections = [student_section(config, root, name, seed) for seed in record["seeds"]]
         way = config.students.ways[name]
-        recipes = [student_recipe(section, way, root) for section in trainings]
-        seconds = [train_seconds(root, recipe) for recipe in recipes]
+        trainings = [trained(root, student_recipe(section, way, root)) for section in sections]
         known = {
-            key: sum(each[key] for each in seconds)
+            key: sum(each[key] for each in trainings)
             for key in (CLOCK, PROCESSOR)
-            if all(key in each for each in seconds)
+            if all(key in each for each in trainings)
         }
-        told_ways[name] = record | known | trained_in(root, recipes[0])
+        formats = {key: value for key, value in trainings[0].items() if key not in (CLOCK, PROCESSOR)}
+        told_ways[name] = record | formats | known
     return told_ways
 
 
 def bank_facts(config: Config, root: Path) -> dict[str, Any]:
     """How many images it holds, and what making it took."""
-    return {"n": read_json(root / BANK / "bank.json")["n"]} | train_seconds(root, bank_recipe(config, root))
+    return {"n": read_json(root / BANK / "bank.json")["n"]} | trained(root, bank_recipe(config, root))

@@ -1,0 +1,121 @@
+"""Try a change of a student's recipe: train it, measure it on the validation split by both extractors, append a line.
+
+    python benchmarks/ways.py narrow --seed 9 longer total_kimg=600 model.d_width=48
+
+Options are keys of `students.train` as the way of --preset has them (`lr` sets both optimizers, decaying to a tenth).
+Needs artifacts/prepare, extractor and judge (`ganline fetch`, then `dvc repro extractor judge`). The test split, which
+the study measures on, is never read, and training seeds of the study are refused. One thread a training, so that two may
+run side by side: OMP_NUM_THREADS is set to 1 unless you set it. The log is benchmarks/results/ways.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from ganline.environment import set_defaults
+
+set_defaults()
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import yaml
+
+from ganline.config import Config, parse, read_yaml
+from ganline.data.loader import Prepared
+from ganline.devices import machine, make_exact, pick
+from ganline.evaluation.extractor import Extractor
+from ganline.evaluation.features import FIRST, SECOND, look, split_batches
+from ganline.evaluation.frechet import fit_gaussian, frechet_distance
+from ganline.evaluation.uncertainty import spread
+from ganline.models import Conditioning, ImageSpec
+from ganline.models.sampling import sample
+from ganline.overlay import merge
+from ganline.stages.places import EXTRACTOR, JUDGE, PREPARE
+from ganline.training.config import TrainConfig
+from ganline.training.loop import Run, train
+
+ROOT = Path(__file__).parents[1]
+LOG = ROOT / "benchmarks" / "results" / "ways.jsonl"
+N, GENERATOR_SEEDS = 5_000, (13_001, 13_002, 13_003)  # of no bank and no measure
+
+
+def laid_over(options: list[str]) -> dict[str, Any]:
+    """`a.b=1` -> {"a": {"b": 1}}, of all options together."""
+    told: dict[str, Any] = {}
+    for key, _, value in (each.partition("=") for each in options):
+        if key == "lr":
+            rate = {"lr": {"start": float(value), "end": float(value) / 10}}
+            told = merge(told, {"G_optimizer": rate, "D_optimizer": rate})
+            continue
+        inner = yaml.safe_load(value)
+        for part in reversed(key.split(".")):
+            inner = {part: inner}
+        told = merge(told, inner)
+    return told
+
+
+def configured(config: Config, way: str, seed: int, options: dict[str, Any]) -> TrainConfig:
+    section = config.students.training(way, seed).model_dump(mode="json")
+    return TrainConfig.model_validate(merge(section, options | {"checkpoint_seconds": 1e9}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("way", help="a way on real images whose z_dim is its own")
+    parser.add_argument("name")
+    parser.add_argument("options", nargs="*", help="key=value")
+    parser.add_argument("--preset", default="speedup-fashion")
+    parser.add_argument("--seed", type=int, default=9)
+    arguments = parser.parse_args()
+    preset = f"presets/{arguments.preset}.yaml"
+    config = parse(merge(read_yaml(ROOT / "params.yaml"), read_yaml(ROOT / preset)), source=preset)
+    if arguments.seed in (*config.students.seeds, *config.students.seeds_of(arguments.way)):
+        parser.error(f"seed {arguments.seed} is one that the study trains with")
+    options = laid_over(arguments.options)
+    section = configured(config, arguments.way, arguments.seed, options)
+    make_exact()
+    compute, prepared = pick(section.precision), Prepared(ROOT / PREPARE)
+    image = ImageSpec(resolution=prepared.resolution, channels=prepared.channels)  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory() as work:
+        started = time.process_time()
+        state = train(
+            section,
+            prepared.split("train"),
+            image=image,
+            conditioning=Conditioning(labels=prepared.labels),
+            run=Run(Path(work), arguments.name, machine(compute)),
+            compute=compute,
+        )
+        cpu_seconds = time.process_time() - started
+    exact = pick("fp32")
+    looking = {FIRST: Extractor.load(ROOT / EXTRACTOR, exact), SECOND: Extractor.load(ROOT / JUDGE, exact)}
+    val = look(split_batches(prepared.split("val"), device=exact.device), looking, pixels=False)
+    found: dict[str, list[float]] = {}
+    for seed in GENERATOR_SEEDS:
+        images = sample(state.G_ema, n=N, seed=seed, num_classes=len(prepared.labels), compute=exact)
+        seen = look(images, looking, pixels=False)
+        for role, extractor in looking.items():
+            distance = frechet_distance(fit_gaussian(seen.by[role]), fit_gaussian(val.by[role]))
+            found.setdefault(f"fd_{extractor.name}_n{N}_val", []).append(round(distance, 4))
+    row = {
+        "way": arguments.way,
+        "name": arguments.name,
+        "seed": arguments.seed,
+        "options": arguments.options,
+        "figures": {key: spread(values) | {"seeds": values} for key, values in found.items()},
+        "cpu_us_an_image": round(1e6 * cpu_seconds / state.nimg),
+        "nimg": state.nimg,
+        "machine": machine(compute),
+    }
+    print(json.dumps(row))
+    with LOG.open("a") as log:
+        log.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()
