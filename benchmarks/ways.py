@@ -4,8 +4,8 @@
 
 Options are keys of `students.train` as the way of --preset has them (`lr` sets both optimizers, decaying to a tenth).
 Needs artifacts/prepare, extractor and judge (`ganline fetch`, then `dvc repro extractor judge`). The test split, which
-the study measures on, is never read, and training seeds of the study are refused. One thread a training, so that two may
-run side by side: OMP_NUM_THREADS is set to 1 unless you set it. The log is benchmarks/results/ways.jsonl.
+the study measures on, is never read, and training seeds of the study are refused. One thread a training, so that two
+may run side by side: OMP_NUM_THREADS is set to 1 unless you set it. The log is benchmarks/results/ways.jsonl.
 """
 
 from __future__ import annotations
