@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from ganline.evaluation.reference import Reference
     from ganline.models.spec import Generator
 
+log = logging.getLogger(__name__)
+
 LIKELIHOOD_N, BETWEEN_SEEDS, SHOWN = 2000, 3, 32
 
 
@@ -53,7 +56,7 @@ def quality(config: Config, root: Path) -> None:
         "resolution": prepared.resolution,
         "channels": prepared.channels,
         "extractors": {role: describe(extract) for role, extract in looking.items()},
-        "forms": {name: study.panel(G) for name, G in forms.items()},
+        "forms": {name: study.panel(name, G) for name, G in forms.items()},
         "confirmation": study.confirmation(forms),
         "ablation": study.ablation(),
         "between": study.between(forms),
@@ -114,9 +117,10 @@ class Measuring:
 
         return torch.get_num_threads()
 
-    def panel(self, G: Generator, *, seeds: int | None = None) -> dict[str, Any]:
+    def panel(self, name: str, G: Generator, *, seeds: int | None = None) -> dict[str, Any]:
         from ganline.evaluation.panel import measure
 
+        log.info("quality: %s", name)
         return measure(
             G,
             num_classes=G.num_classes,
@@ -139,7 +143,7 @@ class Measuring:
             panels = {}
             for seed in seeds:
                 G = self.compute.place(open_bundle(self.root / STUDENTS / f"{name}-{seed}").generator())
-                panels[str(seed)] = self.panel(G, seeds=self.section.ablation_seeds)
+                panels[str(seed)] = self.panel(f"{name}-{seed}", G, seeds=self.section.ablation_seeds)
             seen = sum(self.config.students.training(name, seed).total_nimg for seed in seeds)
             told[name] = {"what": way.what, "seeds": list(seeds), "images_seen": seen}
             for key in ("fd", "fd_second", "recall", "coverage", "label_accuracy"):
