@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True, help="a workspace whose stage llm is done")
     parser.add_argument("--n", type=int, default=2000)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--temperatures", type=float, nargs="+", help="these alone, in place of all choices")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     make_exact()
@@ -91,7 +92,7 @@ def main() -> None:
 
     own = {key: value for key, value in config.teacher.model_dump().items() if value is not None}
     reference, rows = distances(own), []
-    for choice in CHOICES:
+    for choice in [{"temperature": each} for each in arguments.temperatures or ()] or CHOICES:
         figures = reference if DrawingConfig.model_validate(choice) == config.teacher else distances(choice)
         differences = {key: np.subtract(values, reference[key]) for key, values in figures.items()}
         rows.append(
