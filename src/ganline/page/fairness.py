@@ -202,7 +202,10 @@ def reconstruction(study: Study) -> Unfairness:
 def one_extractor(study: Study) -> Unfairness:
     lacking = [each.name for each in study.variants if number(each.quality.get("fd_second") or {}) is None]
     second = bool(study.variants) and not lacking
-    done = "A second, independent extractor scored every variant; its column stands beside the first one’s."
+    done = (
+        "A second, independent extractor scored every variant; its column stands beside the first one’s. By which of "
+        "them recipes were chosen is not in these figures."
+    )
     return Unfairness(
         "One extractor",
         "A student tuned until one network likes it.",
