@@ -21,7 +21,7 @@ from ganline.page.pareto import form_name
 from ganline.stages.places import SPEEDUP
 
 KEPT = ("name", "value", "interval", "floor", "n", "split", "seeds")
-FIGURES = ("fd", "fd_second", "recall", "coverage", "label_accuracy", "class_coverage")
+FIGURES = ("fd", "fd_second", "recall", "recall_second", "coverage", "density", "label_accuracy", "class_coverage")
 BESIDE = ("recall", "label_accuracy")
 TIMES_ALONE, ASKED = "language model / GAN", " on the asked side"
 Study = Mapping[str, Any]
