@@ -2,7 +2,7 @@
 
     python benchmarks/ways.py narrow --seed 9 longer total_kimg=600 model.d_width=48
 
-Options are keys of `students.train` as the way of --preset has them (`lr` sets both optimizers, decaying to a tenth).
+Options are keys of `students.train`, laid over what the way of --preset has.
 Needs artifacts/prepare, extractor and judge (`ganline fetch`, then `dvc repro extractor judge`). The test split, which
 the study measures on, is never read, and training seeds of the study are refused. One thread a training, so that two
 may run side by side: OMP_NUM_THREADS is set to 1 unless you set it. The log is benchmarks/results/ways.jsonl.
@@ -48,10 +48,6 @@ def laid_over(options: list[str]) -> dict[str, Any]:
     """`a.b=1` -> {"a": {"b": 1}}, of all options together."""
     told: dict[str, Any] = {}
     for key, _, value in (each.partition("=") for each in options):
-        if key == "lr":
-            rate = {"lr": {"start": float(value), "end": float(value) / 10}}
-            told = merge(told, {"G_optimizer": rate, "D_optimizer": rate})
-            continue
         inner = yaml.safe_load(value)
         for part in reversed(key.split(".")):
             inner = {part: inner}
