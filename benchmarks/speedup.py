@@ -130,7 +130,7 @@ def ratios(study: Study) -> Iterator[str]:
     if equal:
         yield f"**At equal quality by both extractors**, {compared(equal)}"
     else:
-        yield "**No student is surely no farther by both extractors**: there is no ratio at equal quality."
+        yield "**No student passes by both extractors**: there is no ratio at equal quality."
     if nearer and (not equal or nearer["student"] != equal["student"]):
         yield f"By the first extractor alone, {compared(nearer)}"
     if not nearer:

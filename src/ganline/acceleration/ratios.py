@@ -4,10 +4,11 @@ The teacher is taken at its best in every respect: its distance is that of its b
 fastest form at batch 1, its throughput that of its fastest form in batches; these may be three forms. The student is
 one form, which must hold all its figures at once.
 
-Equal quality: by every extractor the student's distance is no higher than that of the teacher's best form, beyond its
-interval over seeds of noise; by the first one also against each half of the real images alone. `nearer` asks the first
-extractor only. An interval that takes the two halves as drawn at random beside the seeds has a single degree of freedom
-for them: it is told, and decides nothing. Intervals say nothing of other trainings.
+Equal quality: by the first extractor the student's distance is no higher than that of the teacher's best form, beyond
+its interval over seeds of noise, against all real images and against each half alone; by every other extractor the
+whole interval lies below MARGIN of the teacher's distance, so that a noisy figure is no equal quality there either.
+`nearer` asks the first extractor only. An interval that takes the two halves as drawn at random beside the seeds has a
+single degree of freedom for them: it is told, and decides nothing. Intervals say nothing of other trainings.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from ganline.evaluation.uncertainty import Difference, paired_difference, paired
 FD = "fd"
 DISTANCES = ("fd", "fd_second")
 DIVERSITY = ("recall", "coverage")
+MARGIN = 0.1
+"""Of non-inferiority, by further extractors: the share of the teacher's distance that the whole interval of the
+difference must stay below."""
 TIED = 1.05
 """Latencies up to so many times the least count as equal: then the nearest to real images is taken."""
 NONE_EQUAL = "No student form is surely as near to real images as the teacher: there is no ratio at equal quality."
@@ -54,7 +58,7 @@ def verdict(variants: Sequence[Variant], key: str = FD, *, confirmation: Confirm
     best = nearest(teachers, key)
     by_first = [each for each in students if is_no_farther(each, teachers, key, halves=True)]
     others = [each for each in DISTANCES if each != key]
-    by_all = [each for each in by_first if all(is_no_farther(each, teachers, other) for other in others)]
+    by_all = [each for each in by_first if all(is_no_farther(each, teachers, other, margin=MARGIN) for other in others)]
 
     def told(student: Variant | None) -> dict[str, Any] | None:
         if student is None:
@@ -76,15 +80,18 @@ def nearest(variants: Sequence[Variant], key: str) -> Variant:
     return min(variants, key=lambda variant: (distance(variant, key), variant.timing.p50_ms))
 
 
-def is_no_farther(student: Variant, teachers: Sequence[Variant], key: str, *, halves: bool = False) -> bool:
-    """Whether the student is surely no farther from real images than the teacher's best form by this distance: against
-    all of them, and with `halves` against each half. Strict on purpose: a noisy figure is no equal quality, and neither
-    is one that a form lacks."""
+def is_no_farther(
+    student: Variant, teachers: Sequence[Variant], key: str, *, halves: bool = False, margin: float = 0.0
+) -> bool:
+    """Whether the student is surely no farther from real images than the teacher's best form by this distance, or by no
+    more than `margin` of it: against all of them, and with `halves` against each half. Strict on purpose: a noisy
+    figure is no equal quality, and neither is one that a form lacks."""
     if any(key not in variant.quality for variant in (student, *teachers)):
         return False
     best = nearest(teachers, key)
     whole, *parts = paired_intervals(key, best.quality[key], student.quality[key])
-    return all(high <= 0.0 for _, high in [whole, *(parts if halves else ())])
+    bound = margin * distance(best, key)
+    return all(high <= bound for _, high in [whole, *(parts if halves else ())])
 
 
 def fastest(students: Sequence[Variant], key: str) -> Variant | None:

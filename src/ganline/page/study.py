@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from ganline.acceleration.ratios import MARGIN
 from ganline.acceleration.study import Study, Variant
 from ganline.page import plain
 from ganline.page.fairness import unfairnesses
@@ -174,9 +175,9 @@ def sentences(study: Study) -> list[str]:
 
 
 EQUAL_QUALITY = (
-    "Equal quality means: by both extractors the student is surely no farther from real images than the language "
-    "model’s best form; by the first also against each half of the real images alone. Sure is over seeds of noise, "
-    "paired, for one training of each side."
+    "Equal quality means: by the first extractor the student is surely no farther from real images than the language "
+    "model’s best form, against all of them and against each half alone; by the second it is surely less than "
+    f"{MARGIN:.0%} farther. Sure is over seeds of noise, paired, for one training of each side."
 )
 
 

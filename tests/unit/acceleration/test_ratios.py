@@ -126,6 +126,16 @@ def test_equal_quality_is_asked_of_both_extractors() -> None:
     assert alone["words"].startswith("By the first extractor alone, so that this is no ratio at equal quality: s1 int8")
 
 
+def test_by_further_extractors_the_whole_interval_must_lie_below_the_margin() -> None:
+    teachers = [with_second(each, 0.5) for each in TEACHERS]
+    student = variant("s1", "int8", 0.1, 1.0)
+    assert verdict([*teachers, with_second(student, 0.54)])["equal"]
+    assert verdict([*teachers, with_second(student, 0.56)])["equal"] is None
+    noisy = 0.5 + np.array([0.2, -0.2] * 5)  # on average no farther, but nobody can tell
+    unsure = replace(student, quality=dict(student.quality) | {"fd_second": record("fd_second", noisy)})
+    assert verdict([*teachers, unsure])["equal"] is None
+
+
 def test_a_form_that_lacks_a_distance_is_of_no_equal_quality() -> None:
     student = variant("s1", "int8", 0.1, 1.0)
     without = [replace(each, quality={"fd": each.quality["fd"]}) for each in (TEACHERS[0], student)]
@@ -136,10 +146,10 @@ def test_a_form_that_lacks_a_distance_is_of_no_equal_quality() -> None:
 
 def test_each_extractor_asks_it_of_the_teachers_form_that_is_best_by_it() -> None:
     best_by_first, best_by_second = with_second(TEACHERS[1], 0.6), with_second(TEACHERS[2], 0.5)
-    student = with_second(variant("s1", "int8", 0.1, 1.0), 0.55)
+    student = with_second(variant("s1", "int8", 0.1, 1.0), 0.58)
     assert verdict([best_by_first, student])["equal"]
     found = verdict([best_by_first, best_by_second, student])
-    assert found["equal"] is None and found["nearer"]["beside"]["fd_second"] == pytest.approx([0.5, 0.55])
+    assert found["equal"] is None and found["nearer"]["beside"]["fd_second"] == pytest.approx([0.5, 0.58])
 
 
 def test_what_fresh_real_images_say_of_the_pair_stands_beside_and_decides_nothing() -> None:
