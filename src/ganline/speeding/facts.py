@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ganline.config import Config
 from ganline.files import read_json
 from ganline.home import home
-from ganline.stages.language import bank_recipe, llm_recipe, student_recipe, student_section
+from ganline.stages.language import bank_recipe, llm_recipe
 from ganline.stages.places import BANK, LLM
+from ganline.stages.students import student_recipe, student_section
 from ganline.training.tracker import SYSTEM, read_lines
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from ganline.lineage import TRAINING_ROOMS
 from ganline.stages.accelerating import accelerate
 from ganline.stages.captions import captions
 from ganline.stages.data import manifest, prepare, validate
-from ganline.stages.language import bank, llm, students, tokenizer
+from ganline.stages.language import bank, llm, tokenizer
 from ganline.stages.measuring import evaluate, extractor, judge, reference, usefulness
 from ganline.stages.places import (
     ACCELERATED,
@@ -43,6 +43,7 @@ from ganline.stages.places import (
 )
 from ganline.stages.product import export, report
 from ganline.stages.quality import quality
+from ganline.stages.students import students
 from ganline.stages.training import train
 
 
@@ -190,7 +191,9 @@ STAGES: Mapping[str, Stage] = {
             "integrations/evolution.py",
             "language",
             "lineage.py",
+            "side_by_side.py",
             SPEAKING,
+            "stages/students.py",
         ),
     ),
     "accelerate": Stage(

@@ -1,4 +1,4 @@
-"""Stages of the language model and of the GANs in its place: tokenizer, llm, bank, students."""
+"""Stages of the language model: tokenizer, llm, bank."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ from ganline.config import Config
 from ganline.errors import TrainingError
 from ganline.files import atomic_folder, fresh_folder, read_json, sha256_json, write_json
 from ganline.lineage import LANGUAGE_ROOMS, TRAINING_ROOMS, recipe_of
-from ganline.stages.places import BANK, CAPTIONS, EXTRACTOR, LLM, PREPARE, STUDENTS, TOKENIZER
-from ganline.stages.training import only_writer, spec_of, trained, work_folder, write_training
+from ganline.stages.places import BANK, CAPTIONS, LLM, PREPARE, TOKENIZER
+from ganline.stages.training import only_writer, trained, work_folder
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ganline.data.loader import Pairs, Prepared, Split
+    from ganline.data.loader import Prepared
     from ganline.devices import Compute
-    from ganline.language.config import WayConfig
     from ganline.language.teacher import Teacher
     from ganline.language.tokenizers import Tokenizer
-    from ganline.training.config import TrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -251,92 +249,3 @@ def bank_recipe(config: Config, root: Path) -> str:
     rooms = (*TRAINING_ROOMS, *LANGUAGE_ROOMS)
     recipe = recipe_of(config.bank, [root / TOKENIZER, root / LLM], rooms)
     return sha256_json([recipe, config.teacher.model_dump(mode="json")])
-
-
-def students(config: Config, root: Path) -> None:
-    """Train every way at every seed; each is a bundle. A student that is done is not trained again."""
-    from ganline.data.loader import Prepared, Split
-    from ganline.devices import make_exact
-    from ganline.language.captions import Captions
-    from ganline.language.prompts import files_of
-    from ganline.models.spec import Words
-
-    make_exact()
-    prepared, captions, made = Prepared(root / PREPARE), Captions(root / CAPTIONS), Split(root / BANK, "bank")
-    finished = []
-    for name, way in config.students.ways.items():
-        words = None
-        if way.prompts:
-            words = Words(
-                lambda rows, draws: captions.draw(rows, split="train", generator=draws), captions.prompts.tell
-            )
-        for seed in config.students.seeds_of(name):
-            section = student_section(config, root, name, seed)
-            spec = spec_of(section, prepared)
-            log.info("students: %s, seed %d", name, seed)
-            with trained(
-                section,
-                root,
-                recipe=student_recipe(section, way, root),
-                image=spec.image,
-                conditioning=spec.conditioning,
-                split=reals_of(way, prepared, made),
-                watched=None if way.reals == "bank" else prepared.split("val"),  # data-free: not even watched
-                pairs=pairs_of(way, section, made, root),
-                words=words,
-            ) as (state, work):
-                folder = root / STUDENTS / f"{name}-{seed}"
-                write_training(folder, spec, state, work, extras=files_of(captions.prompts) if way.prompts else None)
-                finished.append(folder.name)
-    for other in (root / STUDENTS).iterdir():
-        if other.name not in finished:
-            shutil.rmtree(other)
-
-
-def student_section(config: Config, root: Path, name: str, seed: int) -> TrainConfig:
-    """The `train` section of one student, sizes that follow from tokenizer and captions filled in."""
-    from ganline.language.captions import Captions
-
-    tokens = read_json(root / TOKENIZER / "tokenizer.json")["num_tokens"]
-    return config.students.training(name, seed, z_dim=tokens, prompt_dim=Captions(root / CAPTIONS).dim)
-
-
-def student_recipe(section: TrainConfig, way: WayConfig, root: Path) -> str:
-    """What decides a student's weights."""
-    return recipe_of(section, inputs_of(way, root), (*TRAINING_ROOMS, *(WORDS if way.prompts else ())), way=way)
-
-
-def inputs_of(way: WayConfig, root: Path) -> list[Path]:
-    """What decides a student beside its section: nothing that it does not read, so that it need not learn again."""
-    inputs = [root / PREPARE, root / EXTRACTOR]
-    if way.reals != "data" or uses_pairs(way):
-        inputs.append(root / BANK)
-    return [*inputs, root / CAPTIONS] if way.prompts else inputs
-
-
-def uses_pairs(way: WayConfig) -> bool:
-    from ganline.schedules import is_on
-
-    return is_on(way.pair_weight)
-
-
-def reals_of(way: WayConfig, prepared: Prepared, made: Split) -> Split:
-    """What D takes for real."""
-    from ganline.data.loader import joined
-
-    train = prepared.split("train")
-    return {"data": lambda: train, "bank": lambda: made, "both": lambda: joined(train, made)}[way.reals]()
-
-
-def pairs_of(way: WayConfig, section: TrainConfig, made: Split, root: Path) -> Pairs | None:
-    """The teacher's noise and images, for ways that regress to them."""
-    import numpy as np
-
-    from ganline.data.loader import Batches, Pairs
-    from ganline.devices import pick
-
-    if not uses_pairs(way):
-        return None
-    device = pick(section.precision).device
-    batches = Batches(made, batch=section.batch, seed=section.seed + 1, mirror=False, device=device)
-    return Pairs(batches, np.load(root / BANK / "bank_z.npy"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from itertools import combinations
 
 import pytest
 from pydantic import ValidationError
 
 from ganline.language.config import StudentsConfig
-from ganline.stages.language import student_recipe
+from ganline.stages.students import student_recipe
 from tests.unit.variants import train_section
 
 WAYS = {
@@ -103,6 +104,6 @@ def test_captions_code_decides_those_alone_that_read_captions(tmp_path, monkeypa
         return {name: student_recipe(config.training(name, 0), config.ways[name], tmp_path) for name in both}
 
     before = recipes()
-    monkeypatch.setattr("ganline.stages.language.WORDS", ("language/captions.py",))
+    monkeypatch.setattr(import_module("ganline.stages.students"), "WORDS", ("language/captions.py",))
     after = recipes()
     assert after["s1"] == before["s1"] and after["prompt"] != before["prompt"]

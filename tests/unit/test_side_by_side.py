@@ -1,0 +1,47 @@
+"""Pieces of work in processes of their own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import partial
+from multiprocessing import current_process
+from pathlib import Path
+
+import pytest
+
+from ganline.errors import TrainingError
+from ganline.side_by_side import side_by_side
+
+
+def leave_a_note(path: Path) -> None:
+    logging.getLogger("ganline.test").info("at work")
+    path.write_text(f"{os.getpid()} {current_process().name}")
+
+
+def fail(path: Path) -> None:
+    raise TrainingError(f"{path.name} diverged", remedy="lower the learning rate")
+
+
+def test_work_is_done_in_processes_that_tell_its_name(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    logging.getLogger("ganline").setLevel(logging.INFO)
+    side_by_side({name: partial(leave_a_note, tmp_path / name) for name in ("a", "b", "c")}, at_once=2)
+    notes = {path.name: path.read_text().split() for path in tmp_path.iterdir()}
+    assert {name: told for name, (_, told) in notes.items()} == {"a": "a", "b": "b", "c": "c"}
+    pids = {pid for pid, _ in notes.values()}
+    assert str(os.getpid()) not in pids and len(pids) <= 2
+    assert "b: at work" in capfd.readouterr().out
+
+
+def test_one_at_a_time_needs_no_process(tmp_path: Path) -> None:
+    side_by_side({"a": partial(leave_a_note, tmp_path / "a")}, at_once=1)
+    assert (tmp_path / "a").read_text().split()[0] == str(os.getpid())
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_an_error_arrives_as_it_was_and_nothing_begins_after_it(tmp_path: Path, at_once: int) -> None:
+    later = {f"later-{i}": partial(leave_a_note, tmp_path / f"later-{i}") for i in range(20)}
+    with pytest.raises(TrainingError, match="s1 diverged") as caught:
+        side_by_side({"s1": partial(fail, tmp_path / "s1")} | later, at_once=at_once)
+    assert caught.value.remedy == "lower the learning rate"
+    assert len(list(tmp_path.iterdir())) < 20
