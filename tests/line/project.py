@@ -51,6 +51,7 @@ TINY = {
     "bank": {"n": 128},
     "students": {
         "seeds": [0, 1],
+        "at_once": 2,
         "train": {
             "total_kimg": 0.32,
             "batch": 16,

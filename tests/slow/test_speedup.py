@@ -105,8 +105,9 @@ def test_run_again_only_times_are_measured_again(project) -> None:
     assert all(name.startswith("speedup/") for name in changed)
 
 
-def test_another_clone_makes_the_same_bits_without_a_server(project, tmp_path) -> None:
+def test_another_clone_makes_the_same_bits_without_a_server_and_one_student_after_the_other(project, tmp_path) -> None:
     other = make_project(tmp_path)
+    other.set_params({"students": {"at_once": 1}})
     other.must("ganline", "fetch")
     other.must("dvc", "repro", "quality")
     mine = {name: content for name, content in project.outs().items() if not name.startswith("speedup/")}
