@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from functools import partial
 from multiprocessing import current_process
 from pathlib import Path
@@ -17,6 +18,11 @@ from ganline.side_by_side import side_by_side
 def leave_a_note(path: Path) -> None:
     logging.getLogger("ganline.test").info("at work")
     path.write_text(f"{os.getpid()} {current_process().name}")
+
+
+def take_a_while(path: Path) -> None:
+    time.sleep(0.3)
+    path.touch()
 
 
 def fail(path: Path) -> None:
@@ -40,7 +46,7 @@ def test_one_at_a_time_needs_no_process(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("at_once", [1, 2])
 def test_an_error_arrives_as_it_was_and_nothing_begins_after_it(tmp_path: Path, at_once: int) -> None:
-    later = {f"later-{i}": partial(leave_a_note, tmp_path / f"later-{i}") for i in range(20)}
+    later = {f"later-{i}": partial(take_a_while, tmp_path / f"later-{i}") for i in range(20)}
     with pytest.raises(TrainingError, match="s1 diverged") as caught:
         side_by_side({"s1": partial(fail, tmp_path / "s1")} | later, at_once=at_once)
     assert caught.value.remedy == "lower the learning rate"
