@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import current_process, get_context
+from multiprocessing import active_children, current_process, get_context
 
 from ganline import leash
 
@@ -26,8 +26,11 @@ def side_by_side(work: Mapping[str, Callable[[], None]], *, at_once: int) -> Non
         try:
             for done in as_completed([pool.submit(named, name, do) for name, do in work.items()]):
                 done.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+        except BaseException as error:
+            if not isinstance(error, Exception):  # Ctrl-C waits for nothing
+                for process in active_children():
+                    process.kill()
+            pool.shutdown(cancel_futures=True)
             raise
 
 

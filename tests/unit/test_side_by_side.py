@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from functools import partial
-from multiprocessing import current_process
+from multiprocessing import active_children, current_process
 from pathlib import Path
 
 import pytest
@@ -50,4 +50,5 @@ def test_an_error_arrives_as_it_was_and_nothing_begins_after_it(tmp_path: Path, 
     with pytest.raises(TrainingError, match="s1 diverged") as caught:
         side_by_side({"s1": partial(fail, tmp_path / "s1")} | later, at_once=at_once)
     assert caught.value.remedy == "lower the learning rate"
+    assert not active_children(), "those under way have ended"
     assert len(list(tmp_path.iterdir())) < 20
