@@ -126,7 +126,7 @@ class StudentsConfig(BaseModel):
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     """Training seeds of every way; its first one goes through the whole study."""
     at_once: int | None = Field(default=None, ge=1)
-    """How many learn side by side, each on its share of the cores; null: one a core. On a GPU as many as it holds."""
+    """How many learn side by side, on one thread each; null: one a core. On a GPU as many as it holds."""
     train: TrainConfig
     """What all ways have in common: as the section `train`, but that z is as long as the teacher has tokens."""
     ways: dict[str, WayConfig]

@@ -27,8 +27,9 @@ log = logging.getLogger(__name__)
 def students(config: Config, root: Path) -> None:
     """Train every way at every seed; each is a bundle. A student that is done is not trained again.
 
-    `students.at_once` of them learn side by side, the longest first, each on its share of the cores: networks this
-    small gain a third from a second thread at most, and pay for it with half as much processor time again.
+    `students.at_once` of them learn side by side, the longest first, on one thread each: networks this small gain a
+    third from a second thread at most, and pay for it with half as much processor time again. So their bits depend on
+    neither the cores nor how many learn at once.
     """
     from ganline.devices import available_cores
 
@@ -36,17 +37,14 @@ def students(config: Config, root: Path) -> None:
     wanted = [(name, seed) for name in section.ways for seed in section.seeds_of(name)]
     wanted.sort(key=lambda each: -section.training(*each).total_nimg)
     at_once = min(section.at_once or available_cores(), len(wanted))
-    threads = max(1, available_cores() // at_once)
-    work = {
-        f"{name}-{seed}": partial(student, config, root, name=name, seed=seed, threads=threads) for name, seed in wanted
-    }
+    work = {f"{name}-{seed}": partial(student, config, root, name=name, seed=seed) for name, seed in wanted}
     side_by_side(work, at_once=at_once)
     for other in (root / STUDENTS).iterdir():
         if other.name not in work:
             shutil.rmtree(other)
 
 
-def student(config: Config, root: Path, *, name: str, seed: int, threads: int) -> None:
+def student(config: Config, root: Path, *, name: str, seed: int) -> None:
     """Train one way at one seed: the bundle NAME-SEED."""
     from ganline.data.loader import Prepared, Split
     from ganline.devices import make_exact
@@ -54,7 +52,7 @@ def student(config: Config, root: Path, *, name: str, seed: int, threads: int) -
     from ganline.language.prompts import files_of
     from ganline.models.spec import Words
 
-    make_exact(threads=threads)
+    make_exact(threads=1)
     prepared, captions, made = Prepared(root / PREPARE), Captions(root / CAPTIONS), Split(root / BANK, "bank")
     way, section, words = config.students.ways[name], student_section(config, root, name, seed), None
     if way.prompts:
