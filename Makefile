@@ -21,7 +21,8 @@ run: $(INSTALLED) ## the whole line: data, training, measuring, registry [PRESET
 	@exec $(BIN)/ganline run $(if $(PRESET),--preset "$(PRESET)") $(if $(DATA),--data "$(DATA)") $(if $(RES),--res "$(RES)") $(if $(filter command%,$(origin NAME)),--name "$(NAME)") $(if $(ACCEPT),--accept)
 
 speedup: $(INSTALLED) ## a language-model generator, GANs in its place, and what is gained [PRESET=speedup-tiny] [ACCEPT=1]
-	@exec $(BIN)/ganline speedup $(if $(PRESET),--preset "$(PRESET)") $(if $(ACCEPT),--accept)
+	@$(if $(DATA)$(RES)$(filter command%,$(origin NAME)),$(error make speedup takes no DATA, RES or NAME: to study your own images set data.source and prepare.resolution in params.yaml, or in a preset of your own))
+	exec $(BIN)/ganline speedup $(if $(PRESET),--preset "$(PRESET)") $(if $(ACCEPT),--accept)
 
 test: $(INSTALLED_DEV) ## set up and run the tests (under 12 minutes on 2 cores)
 	@exec $(BIN)/python -m pytest $(WORKERS) $(ARGS)

@@ -168,15 +168,16 @@ def models(study: Study) -> Iterator[str]:
     ways = study["ablation"].values()
     if formats := {each["trained_in"] for each in (language, *ways) if "trained_in" in each}:
         yield f"Language model and GANs were trained in {' and '.join(sorted(formats))}."
-    for key, unit in (("train_cpu_seconds", "Processor"), ("train_seconds", "Clock")):
-        if all(key in each for each in (language, bank, *ways)):
-            together = sum(way[key] for way in ways)
-            share = language[key] / (together + bank[key])
-            yield (
-                f"{unit} seconds of training: the language model {language[key]:,.0f}, all "
-                f"{sum(len(way['seeds']) for way in ways)} trainings of students {together:,.0f}, the bank of "
-                f"{bank['n']:,} images {bank[key]:,.0f}: the language model trained for {share:.0%} of what these took."
-            )
+    units = {"train_cpu_seconds": "Processor", "train_seconds": "Clock"}
+    known = (key for key in units if all(key in each for each in (language, bank, *ways)))
+    if key := next(known, None):
+        together = sum(way[key] for way in ways)
+        share = language[key] / (together + bank[key])
+        yield (
+            f"{units[key]} seconds of training: the language model {language[key]:,.0f}, all "
+            f"{sum(len(way['seeds']) for way in ways)} trainings of students {together:,.0f}, the bank of "
+            f"{bank['n']:,} images {bank[key]:,.0f}: the language model trained for {share:.0%} of what these took."
+        )
     likelihood = (
         f"{name} {each['nats_per_token']:.3f} ({each.get('class_entropy', 0.0):.3f})"
         for name, each in study["likelihood"].items()

@@ -193,7 +193,7 @@ def speedup(
 
     leash.die_with_make()
     base = checkout()
-    line.speedup(base, line.choose(base, preset=preset), accept=accept)
+    line.speedup(base, line.choose_study(base, preset), accept=accept)
 
 
 @app.command(rich_help_panel="The line")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ganline import effects, leash
-from ganline.config import load_config
+from ganline.config import load_config, read_yaml
 from ganline.errors import ConfigError, GanlineError, GateError, WorkspaceError
 from ganline.files import read_json
 from ganline.registry.card import metric_rows
@@ -38,6 +38,23 @@ def choose(
     if preset:
         return preset, preset_overlay(base, preset)
     return folder_overlay(base, data, resolution, name) if data else None
+
+
+STUDIES = {"tokenizer", "llm", "teacher", "bank", "students", "quality", "speedup"}
+"""Sections of params.yaml that `ganline speedup` reads and `ganline run` does not."""
+
+
+def choose_study(base: Workspace, preset: str | None) -> Overlay | None:
+    """As `choose`, of the presets that set a study. Raises ConfigError for others: a study would ignore their model."""
+    if preset and not STUDIES & preset_overlay(base, preset).keys():
+        files = sorted((base.root / "presets").glob("*.yaml"))
+        raise ConfigError(
+            f"preset {preset} says nothing of a language model and GANs in its place",
+            expected="one of " + ", ".join(file.stem for file in files if STUDIES & read_yaml(file).keys()),
+            remedy=f"make run PRESET={preset} trains what it describes; a study of your own is a preset with those "
+            f"sections: {', '.join(sorted(STUDIES))}",
+        )
+    return choose(base, preset=preset)
 
 
 def run(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:

@@ -37,3 +37,11 @@ def test_make_run_passes_on_what_was_asked_and_nothing_else(checkout, arguments,
     done = subprocess.run(["make", "-n", "run", *arguments], cwd=checkout, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert " ".join(done.stdout.split()) == f"exec .venv/bin/{command}"
+
+
+@pytest.mark.parametrize("argument", ["DATA=/my pictures", "RES=64", "NAME=cats"])
+def test_make_speedup_refuses_what_it_would_ignore(checkout, argument) -> None:
+    done = subprocess.run(["make", "-n", "speedup", argument], cwd=checkout, capture_output=True, text=True)
+    assert done.returncode and "data.source" in done.stderr
+    done = subprocess.run(["make", "-n", "speedup", "PRESET=speedup-tiny"], cwd=checkout, capture_output=True, text=True)
+    assert done.stdout.split()[-3:] == ["speedup", "--preset", '"speedup-tiny"']

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from multiprocessing import active_children, current_process
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ganline.errors import TrainingError
@@ -23,6 +28,15 @@ def leave_a_note(path: Path) -> None:
 def take_a_while(path: Path) -> None:
     time.sleep(0.3)
     path.touch()
+
+
+def end_as_if_memory_were_short(path: Path) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def never_end(path: Path) -> None:
+    path.write_text(str(os.getpid()))
+    time.sleep(600)
 
 
 def fail(path: Path) -> None:
@@ -51,4 +65,44 @@ def test_an_error_arrives_as_it_was_and_nothing_begins_after_it(tmp_path: Path, 
         side_by_side({"s1": partial(fail, tmp_path / "s1")} | later, at_once=at_once)
     assert caught.value.remedy == "lower the learning rate"
     assert not active_children(), "those under way have ended"
-    assert len(list(tmp_path.iterdir())) < 20
+    assert len(list(tmp_path.iterdir())) < at_once, "what was under way"
+
+
+def test_a_killed_process_is_told_by_name_and_without_a_traceback(tmp_path: Path) -> None:
+    later = {f"later-{i}": partial(take_a_while, tmp_path / f"later-{i}") for i in range(5)}
+    with pytest.raises(TrainingError, match="was killed: that of .*s1") as caught:
+        side_by_side({"s1": partial(end_as_if_memory_were_short, tmp_path / "s1")} | later, at_once=2)
+    assert "at_once" in (caught.value.remedy or "")
+    assert not active_children()
+
+
+START = """
+import sys
+from functools import partial
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from unit.test_side_by_side import never_end
+from ganline.side_by_side import side_by_side
+
+if __name__ == "__main__":
+    side_by_side({{name: partial(never_end, Path({folder!r}) / name) for name in "ab"}}, at_once=2)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_no_process_outlives_ctrl_c_or_a_kill_of_who_started_them(tmp_path: Path, how: signal.Signals) -> None:
+    script = tmp_path / "start.py"
+    script.write_text(START.format(tests=str(Path(__file__).parents[1]), folder=str(tmp_path)))
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    notes = [tmp_path / name for name in "ab"]
+    until(lambda: all(note.exists() and note.read_text() for note in notes))
+    parent.send_signal(how)  # to it alone: a terminal's Ctrl-C reaches the others too
+    parent.wait(timeout=20)
+    until(lambda: not any(psutil.pid_exists(int(note.read_text())) for note in notes))
+
+
+def until(so: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not so():
+        assert time.monotonic() < end, "it never came to be"
+        time.sleep(0.1)

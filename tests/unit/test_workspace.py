@@ -11,6 +11,7 @@ import yaml
 
 from ganline.config import read_yaml
 from ganline.errors import ConfigError, WorkspaceError
+from ganline.line import choose_study
 from ganline.workspace import Workspace, checkout, folder_overlay, git, hold, isolate, plain_name
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +30,16 @@ def base(tmp_path, monkeypatch) -> Workspace:
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
         subprocess.run(["git", "-C", root, "-c", "user.name=t", "-c", "user.email=t@localhost", *command], check=True)
     return checkout(root)
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in (ROOT / "presets").glob("*.yaml")))
+def test_a_preset_is_studied_only_if_it_sets_a_study(base, preset) -> None:
+    if preset.startswith("speedup-"):
+        assert choose_study(base, preset) == (preset, read_yaml(ROOT / "presets" / f"{preset}.yaml"))
+    else:
+        with pytest.raises(ConfigError, match="says nothing of a language model") as caught:
+            choose_study(base, preset)
+        assert "speedup-fashion" in caught.value.expected
 
 
 def git_status(base: Workspace) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from itertools import combinations
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ganline.language.llama import LlamaSize
 from ganline.overlay import merge
@@ -16,6 +17,15 @@ HEAD = 16
 """Lengths of attention heads that ONNX Runtime's fused attention takes are multiples of this."""
 TAKEN = ("teacher", "real")
 """Names that figures have beside the ways'."""
+
+
+def no_seed_twice(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("a seed stands there twice: equal seeds give equal images, which are no further evidence")
+    return seeds
+
+
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(no_seed_twice)]
 
 
 class EncoderConfig(BaseModel):
@@ -115,7 +125,7 @@ class WayConfig(BaseModel):
     """Whether G is told prompts in place of labels."""
     train: dict[str, Any] = {}
     """Keys of `students.train` that differ, such as {model: {g_width: 48}}."""
-    seeds: tuple[int, ...] | None = None
+    seeds: Seeds | None = None
     """Training seeds; null: those of `students`."""
 
 
@@ -123,10 +133,10 @@ class StudentsConfig(BaseModel):
     """GANs that are to do what the language model does, in one pass."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    seeds: Seeds = (0, 1, 2)
     """Training seeds of every way; its first one goes through the whole study."""
     at_once: int | None = Field(default=None, ge=1)
-    """How many learn side by side, on one thread each; null: one a core. On a GPU as many as it holds."""
+    """How many learn side by side, on one thread each; null: one a core, and on a GPU one."""
     train: TrainConfig
     """What all ways have in common: as the section `train`, but that z is as long as the teacher has tokens."""
     ways: dict[str, WayConfig]
@@ -148,9 +158,13 @@ class StudentsConfig(BaseModel):
     def every_way_is_a_training(self) -> StudentsConfig:
         if is_on(self.train.objective.pair_weight):
             raise ValueError("train.objective.pair_weight is a way's own: set ways.NAME.pair_weight")
+        if self.train.seed or self.train.init_from:
+            raise ValueError("train.seed and train.init_from decide nothing: set seeds; students begin from nothing")
         for name, way in self.ways.items():
+            if given := {"seed", "init_from"} & way.train.keys():
+                raise ValueError(f"ways.{name}.train.{min(given)} decides nothing: its seeds are in ways.{name}.seeds")
             try:
-                section = self.training(name, self.seeds[0])
+                section = self.training(name, self.seeds_of(name)[0])
             except ValidationError as error:
                 first = error.errors()[0]
                 where = ".".join(map(str, first["loc"]))
@@ -161,7 +175,14 @@ class StudentsConfig(BaseModel):
                 raise ValueError(f"ways.{name} is told prompts, which name classes: set model.class_conditional")
             if way.prompts and (way.reals != "data" or is_on(way.pair_weight)):
                 raise ValueError(f"ways.{name} is told prompts: only real images have captions (reals: data, no pairs)")
+        for one, other in combinations(self.ways, 2):
+            if self.learns(one) == self.learns(other) and set(self.seeds_of(one)) & set(self.seeds_of(other)):
+                raise ValueError(f"ways.{one} and ways.{other} are one training of one seed: leave one out")
         return self
+
+    def learns(self, name: str) -> dict[str, Any]:
+        """What decides a way's weights beside its seed."""
+        return self.ways[name].model_dump(include={"reals", "prompts"}) | self.training(name, 0).model_dump()
 
     def seeds_of(self, way: str) -> tuple[int, ...]:
         return self.ways[way].seeds or self.seeds
@@ -191,11 +212,11 @@ class QualityConfig(BaseModel):
     """How teacher, students and their int8 forms are measured."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    seeds: tuple[int, ...] = Field(default=tuple(range(4001, 4011)), min_length=2)
+    seeds: Seeds = Field(default=tuple(range(4001, 4011)), min_length=2)
     """Seeds of latents; figures are mean and 95 % interval over them."""
     n: int = Field(default=5000, ge=16)
     """Images of each seed."""
-    confirm_seeds: tuple[int, ...] = Field(default=tuple(range(4901, 4906)), min_length=2)
+    confirm_seeds: Seeds = Field(default=tuple(range(4901, 4906)), min_length=2)
     """Seeds from which every form's distances are measured once more, to real images that no other distance reads:
     those of the reference behind the first n. Nothing is told where it holds fewer than twice n."""
     memorisation_n: int = Field(default=500, ge=2)
@@ -204,13 +225,6 @@ class QualityConfig(BaseModel):
     """How many of the seeds the students of further training seeds are measured with."""
     adherence_n: int = Field(default=2000, ge=16)
     """Images that adherence to prompts is measured on, of each kind of phrasing."""
-
-    @field_validator("seeds", "confirm_seeds")
-    @classmethod
-    def no_seed_twice(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) < len(seeds):
-            raise ValueError("a seed stands there twice: equal seeds give equal images, which are no further evidence")
-        return seeds
 
 
 class SpeedupConfig(BaseModel):

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.functional import embedding, gelu, layer_norm, linear, normalize, scaled_dot_product_attention
 
-from ganline.errors import ConfigError
+from ganline.errors import ConfigError, GanlineError
 from ganline.files import read_json, sha256_file, sha256_json
 from ganline.language.config import EncoderConfig
 
@@ -73,24 +73,14 @@ def is_plain_bert(config: Mapping[str, Any]) -> bool:
 
 
 def of_transformers(folder: Path) -> Network:
-    """Any other encoder, through transformers; it reads no pickles and downloads nothing. Raises ConfigError for what
-    cannot be opened, and for what is no encoder of tokens alone."""
+    """Any other encoder, through transformers; it reads no pickles and downloads nothing."""
     from ganline.torchvision_shim import ensure_torchvision
 
-    try:
-        ensure_torchvision()  # transformers imports it where it is installed
-        from transformers import AutoModel
+    ensure_torchvision()  # transformers imports it where it is installed
+    from transformers import AutoModel
 
-        net = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, trust_remote_code=False)
-        net = net.float().eval().requires_grad_(False)
-        last_states(net, torch.ones(1, 2, dtype=torch.int64))
-    except (ImportError, OSError, ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(
-            f"captions.encoder: {folder} could not be opened, or makes no vectors of tokens alone: {reason}",
-            expected="an encoder such as BERT, RoBERTa, MPNet or DistilBERT",
-        ) from error
-    return partial(last_states, net)
+    net = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, trust_remote_code=False)
+    return partial(last_states, net.float().eval().requires_grad_(False))
 
 
 def last_states(net: Any, tokens: torch.Tensor) -> torch.Tensor:
@@ -103,17 +93,24 @@ class SentenceEncoder:
     """A frozen encoder in a folder. An embedding is a function of the text alone: each is encoded by itself.
 
     `name` and `sha256` (of weights, tokenizer and what else decides the numbers) are its identity; `dim` the length of
-    its vectors.
+    its vectors. Raises ConfigError for a folder that lacks a file or cannot be opened, and for what is no encoder of
+    tokens alone.
     """
 
     def __init__(self, folder: Path, *, name: str | None = None):
-        for file in (CONFIG, TOKENIZER, WEIGHTS):
-            if not (folder / file).is_file():
-                raise ConfigError(
-                    f"{folder} holds no {file}",
-                    expected=f"a folder with {CONFIG}, {TOKENIZER} and {WEIGHTS}",
-                    remedy="save the encoder with sentence-transformers or transformers (safetensors, fast tokenizer)",
-                )
+        check_files(folder)
+        try:
+            self._open(folder, name)
+        except GanlineError:
+            raise
+        except Exception as error:  # tokenizers raises nothing narrower
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ConfigError(
+                f"captions.encoder: {folder} could not be opened, or makes no vectors of tokens alone: {reason}",
+                expected="an encoder such as BERT, RoBERTa, MPNet or DistilBERT",
+            ) from error
+
+    def _open(self, folder: Path, name: str | None) -> None:
         from tokenizers import Tokenizer
 
         config = read_json(folder / CONFIG)
@@ -157,6 +154,17 @@ def checked(text: str) -> str:
     if len(text) > LONGEST_PROMPT:
         raise ConfigError(f"the prompt has {len(text)} characters", expected=f"at most {LONGEST_PROMPT}")
     return text
+
+
+def check_files(folder: Path) -> None:
+    """Raises ConfigError if one is missing."""
+    for file in (CONFIG, TOKENIZER, WEIGHTS):
+        if not (folder / file).is_file():
+            raise ConfigError(
+                f"{folder} holds no {file}",
+                expected=f"a folder with {CONFIG}, {TOKENIZER} and {WEIGHTS}",
+                remedy="save the encoder with sentence-transformers or transformers (safetensors, fast tokenizer)",
+            )
 
 
 def check_modules(folder: Path) -> None:
@@ -205,11 +213,12 @@ def find_encoder(config: EncoderConfig | None = None) -> SentenceEncoder:
     """The packaged encoder, or the one in a folder. Raises ConfigError if it is not there or of another checksum."""
     if config is None:
         return SentenceEncoder(packaged_folder(), name=PACKAGED_NAME)
-    encoder = SentenceEncoder(Path(config.path))
-    if (found := sha256_file(Path(config.path) / WEIGHTS)) != config.sha256:
+    folder = Path(config.path)
+    check_files(folder)
+    if (found := sha256_file(folder / WEIGHTS)) != config.sha256:
         raise ConfigError(
-            f"{Path(config.path) / WEIGHTS} has sha256 {found}",
+            f"{folder / WEIGHTS} has sha256 {found}",
             expected=f"{config.sha256} (captions.encoder.sha256)",
             remedy="get the file again; or put the found value there if it is the encoder that you want",
         )
-    return encoder
+    return SentenceEncoder(folder)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from ganline.training.tracker import SYSTEM, read_lines
 if TYPE_CHECKING:
     from ganline.devices import Compute
 
-CLOCK, PROCESSOR = "train_seconds", "train_cpu_seconds"
+CLOCK, PROCESSOR, SPAN = "train_seconds", "train_cpu_seconds", "span"
 
 
 def described(compute: Compute) -> dict[str, Any]:
@@ -37,8 +38,8 @@ def described(compute: Compute) -> dict[str, Any]:
 
 def trained(root: Path, recipe: str) -> dict[str, Any]:
     """How a training went, or the making of the bank, if it ran here: the number format of forward passes ("bfloat16",
-    "float32"), by its log the seconds of the clock and, on a CPU, of the processor, which feel other work less.
-    Empty where it came from a cache."""
+    "float32"), by its log the seconds of the clock (and from when to when) and, on a CPU, of the processor, which feel
+    other work less. Empty where it came from a cache."""
     work = home(root) / "work" / recipe[:16]
     machine = read_json(work / "machine.json") if (work / "machine.json").exists() else {}
     told: dict[str, Any] = {"trained_in": machine["precision"]} if machine else {}
@@ -48,6 +49,7 @@ def trained(root: Path, recipe: str) -> dict[str, Any]:
     before = [0, *(line["nimg"] for line in lines)]
     seconds = [(line["nimg"] - a) / line["images_per_second"] for a, line in zip(before, lines, strict=False)]
     told[CLOCK] = float(sum(seconds))
+    told[SPAN] = (lines[0]["time"] - seconds[0], lines[-1]["time"])
     # On a GPU the processor mostly waits; of several ranks the first alone writes a log.
     if machine.get("world_size", 1) == 1 and not any("device_memory_mb" in line for line in lines):
         told[PROCESSOR] = float(sum(line["cpu_seconds"] for line in lines))
@@ -65,26 +67,35 @@ def language_facts(config: Config, root: Path) -> dict[str, Any]:
     prompts, nothing = config.llm.prompt_share, config.llm.unconditional_share
     classes = 1 - prompts - nothing if read_json(root / LLM / "llm.json")["num_classes"] else 0.0
     facts["shares"] = {"classes": classes, "prompts": prompts, "nothing": 1 - prompts - classes}
-    return facts | trained(root, llm_recipe(config, root))
+    return facts | together([trained(root, llm_recipe(config, root))], (CLOCK, PROCESSOR))
 
 
 def ablation(config: Config, root: Path, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Every way with the images and the seconds of all its trainings together; seconds only where all ran here."""
-    told_ways = {}
-    for name, record in found.items():
-        sections = [student_section(config, root, name, seed) for seed in record["seeds"]]
-        way = config.students.ways[name]
-        trainings = [trained(root, student_recipe(section, way, root)) for section in sections]
-        known = {
-            key: sum(each[key] for each in trainings)
-            for key in (CLOCK, PROCESSOR)
-            if all(key in each for each in trainings)
-        }
-        formats = {key: value for key, value in trainings[0].items() if key not in (CLOCK, PROCESSOR)}
-        told_ways[name] = record | formats | known
-    return told_ways
+    """Every way with the seconds of all its trainings together, where all ran here."""
+    trainings = {
+        name: [
+            trained(root, student_recipe(student_section(config, root, name, seed), config.students.ways[name], root))
+            for seed in record["seeds"]
+        ]
+        for name, record in found.items()
+    }
+    told = measures(list(chain(*trainings.values())))
+    return {name: record | together(trainings[name], told) for name, record in found.items()}
+
+
+def measures(trainings: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """By which seconds trainings add up: not by the clock's where they ran side by side, which takes less time."""
+    spans = sorted(each[SPAN] for each in trainings if SPAN in each)
+    one_by_one = all(later[0] >= earlier[1] for earlier, later in pairwise(spans))
+    return (CLOCK, PROCESSOR) if one_by_one else (PROCESSOR,)
+
+
+def together(trainings: Sequence[Mapping[str, Any]], told: Sequence[str]) -> dict[str, Any]:
+    """What is told of several trainings of one way."""
+    known = {key: sum(each[key] for each in trainings) for key in told if all(key in each for each in trainings)}
+    return {key: value for key, value in trainings[0].items() if key not in (CLOCK, PROCESSOR, SPAN)} | known
 
 
 def bank_facts(config: Config, root: Path) -> dict[str, Any]:
     """How many images it holds, and what making it took."""
-    return {"n": read_json(root / BANK / "bank.json")["n"]} | trained(root, bank_recipe(config, root))
+    return {"n": read_json(root / BANK / "bank.json")["n"]} | together([trained(root, bank_recipe(config, root))], (CLOCK, PROCESSOR))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganline.config import Config
-from ganline.errors import TrainingError
+from ganline.errors import BundleError, TrainingError
 from ganline.files import atomic_folder, fresh_folder, read_json, sha256_json, write_json
 from ganline.lineage import LANGUAGE_ROOMS, TRAINING_ROOMS, recipe_of
 from ganline.stages.places import BANK, CAPTIONS, LLM, PREPARE, TOKENIZER
@@ -186,7 +186,8 @@ def likelihoods(model: Any, tokens: dict[str, Any], prepared: Prepared, compute:
 
 
 def load_teacher(config: Config, root: Path, compute: Compute) -> Teacher:
-    """The language model with its tokenizer, as a generator on the device."""
+    """The language model with its tokenizer, as a generator on the device. Raises BundleError for damaged files."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from ganline.language.llama import Llama, LlamaSize
@@ -195,7 +196,11 @@ def load_teacher(config: Config, root: Path, compute: Compute) -> Teacher:
 
     meta = read_json(root / LLM / "llm.json")
     model = Llama(LlamaSize.model_validate(meta.pop("size")), **meta)
-    model.load_state_dict(load_file(root / LLM / "llm.safetensors"))
+    weights = root / LLM / "llm.safetensors"
+    try:
+        model.load_state_dict(load_file(weights))
+    except (SafetensorError, RuntimeError) as error:  # RuntimeError: other tensors than llm.json says
+        raise BundleError(f"{weights} is damaged", remedy="run `dvc repro llm`") from error
     codes = load_tokenizer(root / TOKENIZER)
     return compute.place(Teacher(model, codes, config.teacher)).eval().requires_grad_(False)
 

@@ -31,12 +31,13 @@ def students(config: Config, root: Path) -> None:
     third from a second thread at most, and pay for it with half as much processor time again. So their bits depend on
     neither the cores nor how many learn at once.
     """
-    from ganline.devices import available_cores
+    from ganline.devices import available_cores, host, pick
 
     section = config.students
     wanted = [(name, seed) for name in section.ways for seed in section.seeds_of(name)]
     wanted.sort(key=lambda each: -section.training(*each).total_nimg)
-    at_once = min(section.at_once or available_cores(), len(wanted))
+    fitting = available_cores() if pick().device == host().device else 1  # they would share another device's memory
+    at_once = min(section.at_once or fitting, len(wanted))
     work = {f"{name}-{seed}": partial(student, config, root, name=name, seed=seed) for name, seed in wanted}
     side_by_side(work, at_once=at_once)
     for other in (root / STUDENTS).iterdir():

@@ -159,6 +159,25 @@ def test_weights_of_no_encoder_are_a_message(folder) -> None:
         SentenceEncoder(folder)
 
 
+@pytest.mark.parametrize("file", [CONFIG, TOKENIZER, WEIGHTS])
+def test_a_damaged_file_is_a_message(folder, file) -> None:
+    (folder / file).unlink()
+    (folder / file).write_bytes(b"{ torn")
+    with pytest.raises(ConfigError, match="could not be opened"):
+        SentenceEncoder(folder)
+    with pytest.raises(ConfigError, match="has sha256" if file == WEIGHTS else "could not be opened"):
+        find_encoder(EncoderConfig(path=str(folder), sha256=sha256_file(packaged_folder() / WEIGHTS)))
+
+
+def test_weights_that_lack_a_tensor_are_a_message(folder) -> None:
+    from safetensors.torch import save_file
+
+    (folder / WEIGHTS).unlink()
+    save_file({"bert.embeddings.word_embeddings.weight": torch.zeros(4, 4)}, folder / WEIGHTS)
+    with pytest.raises(ConfigError, match="could not be opened"):
+        SentenceEncoder(folder)
+
+
 def test_what_does_more_than_pool_is_refused(folder) -> None:
     modules = [{"type": f"sentence_transformers.models.{name}"} for name in ("Transformer", "Pooling", "Dense")]
     (folder / "modules.json").write_text(json.dumps(modules))

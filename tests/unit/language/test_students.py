@@ -70,6 +70,11 @@ def test_a_way_whose_words_change_is_not_trained_again(tmp_path) -> None:
         ({"what": "x", "train": {"model": None}}, "ways.bad is no training"),
         ({"what": "x", "prompts": True, "reals": "bank"}, "only real images have captions"),
         ({"what": "x", "prompts": True, "pair_weight": 1.0}, "only real images have captions"),
+        ({"what": "x", "train": {"seed": 3}}, r"its seeds are in ways\.bad\.seeds"),
+        ({"what": "x", "seeds": [-1]}, "greater than or equal to 0"),
+        ({"what": "x", "seeds": [2, 2]}, "a seed stands there twice"),
+        ({"what": "x", "seeds": []}, "at least 1"),
+        ({"what": "s1 in other words", "seeds": [1, 2]}, r"ways\.s1 and ways\.bad are one training of one seed"),
     ],
 )
 def test_a_way_that_is_no_training_is_refused_when_params_are_read(way, told) -> None:
@@ -93,6 +98,12 @@ def test_the_pairing_is_a_ways_own() -> None:
     section = train_section("pixelshuffle", "relativistic", conditional=True)
     section["objective"] = dict(section["objective"]) | {"pair_weight": 1.0}
     with pytest.raises(ValidationError, match=r"set ways\.NAME\.pair_weight"):
+        StudentsConfig.model_validate({"train": section, "ways": {"s1": WAYS["s1"]}})
+
+
+def test_what_every_student_would_ignore_is_refused() -> None:
+    section = train_section("pixelshuffle", "relativistic", conditional=True) | {"seed": 4}
+    with pytest.raises(ValidationError, match="decide nothing"):
         StudentsConfig.model_validate({"train": section, "ways": {"s1": WAYS["s1"]}})
 
 

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import copy
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
+from ganline.config import load_config
+from ganline.devices import host
 from ganline.errors import BundleError
+from ganline.files import write_json
 from ganline.language.drawing import draw, guided
 from ganline.language.stepping import Stepper
 from ganline.language.teacher import Teacher
+from ganline.stages.language import load_teacher
+from ganline.stages.places import LLM
 from tests.unit.teachers import NUM_TOKENS, PROMPT_DIM, VOCAB, ToyTokenizer, noise, share_equal, teacher
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_a_step_gives_forwards_logits_at_every_position() -> None:
@@ -89,3 +98,14 @@ def test_another_tokenizers_model_is_refused() -> None:
     other.vocab = VOCAB + 1
     with pytest.raises(BundleError, match="16 tokens of 41"):
         Teacher(T.llm, other)
+
+
+@pytest.mark.parametrize("content", [b"{ torn", save({"other": torch.zeros(2)})])
+def test_a_damaged_language_model_is_a_message(tmp_path, content) -> None:
+    llm = teacher().llm
+    shape = {"vocab": llm.vocab, "num_tokens": llm.num_tokens, "num_classes": llm.num_classes}
+    (tmp_path / LLM).mkdir(parents=True)
+    write_json(tmp_path / LLM / "llm.json", {"size": llm.size.model_dump(mode="json"), **shape})
+    (tmp_path / LLM / "llm.safetensors").write_bytes(content)
+    with pytest.raises(BundleError, match=r"llm\.safetensors is damaged"):
+        load_teacher(load_config(ROOT), tmp_path, host())

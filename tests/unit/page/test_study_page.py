@@ -169,6 +169,13 @@ def test_adherence_is_told_as_a_share_of_the_extractors_own_accuracy() -> None:
     assert "S3, ONNX Runtime, int8 4.49 ms 4.90 ms" in told
 
 
+def test_what_the_student_loses_is_told() -> None:
+    told = text(section(page(), "loses"))
+    assert "It does not speed up the language model itself" in told
+    for lost in ("Likelihood.", "Editing by tokens.", "Guidance and temperature at sampling time."):
+        assert lost in told
+
+
 def test_the_gap_to_the_ceiling_is_told() -> None:
     assert "would score about 0.641; this one’s best form (PyTorch, eager) scores 1.13, 1.76 times" in text(page())
 
