@@ -4,9 +4,9 @@
 
 Fréchet distances by both extractors, as many generated images as there are real ones, from noise of seeds that nothing
 else uses; differences of each form to those of the teacher, paired by seed, with 95 % intervals over the seeds. With
-`--guidance S` the teacher is also drawn with classifier-free guidance (two passes a token), otherwise as configured,
-and the int8 forms of all are timed in turns, on one thread. `--known FILE` takes the distances of forms that an earlier
-run measured from its file:
+`--guidance S` the teacher is also drawn with classifier-free guidance (two passes a token), otherwise as configured
+(benchmarks/int8_turns.py times it). `--known FILE` takes the distances of forms that an earlier run measured from its
+file:
 
     python benchmarks/whole_test.py --root .ganline/ws/speedup-fashion --guidance 1.25 --ways narrow \\
         --known benchmarks/results/whole_test.json --out benchmarks/results/whole_test_guided.json
@@ -19,7 +19,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ganline.acceleration.benchmark import Open, drawing_inputs, measure_times
 from ganline.acceleration.decoding_onnx import export_teacher, open_teacher
 from ganline.config import Config, load_config
 from ganline.data.loader import Prepared
@@ -28,7 +27,6 @@ from ganline.evaluation.reference import load_reference
 from ganline.evaluation.uncertainty import paired_difference
 from ganline.files import read_json, write_json
 from ganline.language.teacher import Teacher
-from ganline.speeding.forms import forms as timed_forms
 from ganline.stages.accelerating import TEACHER, inputs_of
 from ganline.stages.language import load_teacher
 from ganline.stages.measuring import extractors
@@ -36,7 +34,6 @@ from ganline.stages.places import PREPARE, REFERENCE
 from ganline.stages.quality import Measuring
 
 SEEDS = tuple(range(12_001, 12_011))
-TIME_SEED = 12_101
 
 
 def compared(told: dict[str, Any], key: str) -> dict[str, dict[str, Any]]:
@@ -60,16 +57,6 @@ def export_guided(config: Config, root: Path, guidance: float, folder: Path) -> 
     export_teacher(teacher, folder, calibration=inputs_of(teacher, config.accelerate.calibration))
 
 
-def int8_times(opens: dict[str, Open], compute: Any) -> dict[str, dict[str, float]]:
-    """Milliseconds at batch 1 and images a second at batch 64, one thread, all in turns."""
-    draw = drawing_inputs(seed=TIME_SEED, compute=compute)
-    clocked = measure_times(opens, threads=1, rounds=200, seconds=120, draw=draw, compute=compute)
-    return {
-        name: {"p50_ms": each.p50_ms, "p95_ms": each.p95_ms, "throughput": each.throughput, "rounds": each.rounds}
-        for name, each in clocked.timings.items()
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--root", type=Path, required=True, help="a workspace where `ganline speedup` ran")
@@ -86,7 +73,7 @@ def main() -> None:
     real = load_reference(root / REFERENCE, compute.device, looking)
     study = Measuring(config, root, compute, looking, real, Prepared(root / PREPARE).labels)
     study.n = real.n
-    told, times = {}, {}
+    told = {}
     known = read_json(arguments.known)["forms"] if arguments.known else {}
     models = (TEACHER, *arguments.ways)
     with tempfile.TemporaryDirectory() as scratch:
@@ -96,12 +83,6 @@ def main() -> None:
             export_guided(config, root, arguments.guidance, folder)
             for form, file in (("float32", "onnx"), ("int8", "int8")):
                 forms[f"{name}/{form}"] = open_teacher(folder, file, threads=study.threads())  # type: ignore[arg-type]
-            opens = timed_forms(config, root, compute, prompts=False)
-            opens = {f"{model} int8": opens[f"{model} int8"] for model in models}
-            times = int8_times(
-                opens | {f"{name} int8": lambda threads: open_teacher(folder, "int8", threads=threads)}, compute
-            )
-            print(times, flush=True)
         for name, G in forms.items():
             told[name] = known.get(name) or study.distances(G, SEEDS[: arguments.seeds], [real.test])
             print(name, {key: f"{each['value']:.4f}" for key, each in told[name].items()}, flush=True)
@@ -116,7 +97,7 @@ def main() -> None:
         where = {"cpu": cpu_model(), "cores": available_cores()}
         floors = {key: real.floors.get(key) for key in keys}
         found = {"machine": where, "n": study.n, "split": real.split, "floors": floors}
-        write_json(arguments.out, found | {"forms": told, "differences": differences, "int8": times})
+        write_json(arguments.out, found | {"forms": told, "differences": differences})
 
 
 if __name__ == "__main__":

@@ -63,7 +63,11 @@ def test_the_study_holds_what_was_asked_of_it(project) -> None:
         found["parity"]["s1"]["compiled"]["equal_pixels"] > 0.9
         and found["parity"]["teacher"]["onnx"]["equal_tokens"] > 0.9
     )
-    assert found["prompts"]["encoder"]["p50_ms"] > 0
+    alone, paths = found["prompts"]["encoder"]["p50_ms"], found["prompts"]["paths"]
+    assert {name.split()[1] for name in paths} == {"eager", "onnx", "int8"}
+    for path in paths.values():
+        rate = next(value for key, value in path.items() if key.startswith("images_per_second"))
+        assert path["p50_ms"] > alone > 0 and 0 < rate < 1000 / alone
     assert any("never trained on" in name for name in found["prompts"]["adherence"])
     assert found["verdict"]["best"]
 

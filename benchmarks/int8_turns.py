@@ -1,0 +1,59 @@
+"""The int8 forms of teacher and students in turns with one another alone: caches stay warm, as where one model serves.
+
+    python benchmarks/int8_turns.py --root .ganline/ws/speedup-fashion --out benchmarks/results/int8_turns.json
+
+`ganline speedup` lets all forms take turns. Milliseconds at batch 1 and images a second at batch 64, one thread. With
+`--guidance S` the teacher is also drawn with classifier-free guidance (two passes a token).
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from whole_test import export_guided
+
+from ganline.acceleration.benchmark import drawing_inputs, measure_times
+from ganline.acceleration.decoding_onnx import open_teacher
+from ganline.config import load_config
+from ganline.devices import available_cores, cpu_model, host, make_exact
+from ganline.files import write_json
+from ganline.speeding.forms import forms
+from ganline.stages.accelerating import TEACHER
+
+TIME_SEED = 12_101
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--root", type=Path, required=True, help="a workspace where `ganline speedup` ran")
+    parser.add_argument("--ways", nargs="+", default=["narrow"])
+    parser.add_argument("--guidance", type=float, help="draw the teacher with this guidance, too")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    make_exact()
+    config, compute = load_config(arguments.root), host()
+    every = forms(config, arguments.root, compute, prompts=False)
+    opens = {f"{model} int8": every[f"{model} int8"] for model in (TEACHER, *arguments.ways)}
+    with tempfile.TemporaryDirectory() as scratch:
+        if arguments.guidance is not None:
+            export_guided(config, arguments.root, arguments.guidance, Path(scratch))
+            name = f"{TEACHER} with guidance {arguments.guidance} int8"
+            opens[name] = lambda threads: open_teacher(Path(scratch), "int8", threads=threads)
+        draw = drawing_inputs(seed=TIME_SEED, compute=compute)
+        clocked = measure_times(opens, threads=1, rounds=200, seconds=120, draw=draw, compute=compute)
+    times = {
+        name: {"p50_ms": each.p50_ms, "p95_ms": each.p95_ms, "throughput": each.throughput, "rounds": each.rounds}
+        for name, each in clocked.timings.items()
+    }
+    teacher = times[f"{TEACHER} int8"]
+    for name, each in times.items():
+        ratios = f"{teacher['p50_ms'] / each['p50_ms']:.1f} and {each['throughput'] / teacher['throughput']:.1f}"
+        print(f"{name}: {each['p50_ms']:.4f} ms, {each['throughput']:,.0f} images/s; ratios to the teacher {ratios}")
+    if arguments.out:
+        write_json(arguments.out, {"machine": {"cpu": cpu_model(), "cores": available_cores()}, "int8": times})
+
+
+if __name__ == "__main__":
+    main()
