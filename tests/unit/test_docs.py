@@ -59,3 +59,27 @@ def test_results_tell_what_a_study_found(preset) -> None:
     begin, end = speedup.marks(study)
     told = (ROOT / "docs/results.md").read_text().split(begin)[1].split(end)[0].strip()
     assert told == speedup.section(study), "run benchmarks/speedup.py with --into"
+
+
+def test_the_readme_tells_the_figures_of_the_study() -> None:
+    study = read_json(ROOT / "benchmarks/results/speedup-fashion.json")
+    turns = read_json(ROOT / "benchmarks/results/int8_turns.json")["int8"]
+    best = study["verdict"]["best"]
+    (form,) = [each["quality"] for each in study["variants"] if f"{each['model']} {each['form']}" == best["student"]]
+    rows = study["prompts"]["adherence"]
+    figures = [
+        f"{best['teacher_ms']:.2f} ms",
+        f"`narrow` {best['student_ms']:.3f} ms",
+        f"{best['latency_ratio']:.0f} times less",
+        f"{turns['teacher int8']['p50_ms'] / turns[best['student']]['p50_ms']:.0f} where only int8",
+        f"{best['teacher_throughput_value']:,.0f}",
+        f"`narrow` {best['student_throughput']:,.0f}",
+        f"{best['throughput_ratio']:.0f} times as many",
+        f"`narrow` {form['fd']['value']:.3f}",
+        f"`narrow` {form['fd_second']['value']:.3f}",
+        *(f"[{low:+.3f}, {high:+.3f}]" for low, high in (each["interval"] for each in best["confirmed"].values())),
+        *(f"{each['ratio']:.0%}" for kind, each in rows.items() if "sentences never" in kind or "nouns never" in kind),
+        ", ".join(f"{one:.2f}" for one in study["ablation"]["narrow"]["fd"]["per_seed"].values()),
+    ]
+    readme = (ROOT / "README.md").read_text()
+    assert not [each for each in figures if each not in readme], "README tells another study"
