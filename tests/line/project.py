@@ -60,7 +60,11 @@ TINY = {
             "checkpoint_seconds": 0.0,
             "watch": {"after_share": 1.0},
         },
-        "ways": {"s2": {"seeds": [0], "train": {"total_kimg": 0.16}}, "prompt": {"seeds": [0]}},
+        "ways": {
+            "s1": {"mixture": True},
+            "s2": {"seeds": [0], "train": {"total_kimg": 0.16}},
+            "prompt": {"seeds": [0]},
+        },
     },
     "quality": {"seeds": [4001, 4002], "n": 100, "memorisation_n": 20, "ablation_seeds": 2, "adherence_n": 64},
     "speedup": {"rounds": 5, "seconds": 2, "race": 2, "batch": 8},

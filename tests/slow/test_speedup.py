@@ -49,6 +49,14 @@ def test_ways_differ_in_their_weights(project) -> None:
     assert len(set(bundles.values())) == len(WAYS)
 
 
+def test_a_mixture_is_a_student_and_its_trainings_stay_bundles(project) -> None:
+    folder = project.root / "artifacts/students"
+    networks = [(folder / f"s1/{name}.safetensors").read_bytes() for name in ("generator", "generator-1")]
+    assert networks == [(folder / f"s1-{seed}/generator.safetensors").read_bytes() for seed in (0, 1)]
+    assert study(project)["ablation"]["s1"]["mixture"] and not study(project)["ablation"]["s2"]["mixture"]
+    project.must("ganline", "generate", "--model", str(folder / "s1"), "--n", "4", "-o", str(project.root / "s1.png"))
+
+
 def test_the_study_holds_what_was_asked_of_it(project) -> None:
     found = study(project)
     assert set(found["ablation"]) == {"prompt", *WAYS} and found["ablation"]["s1"]["seeds"] == [0, 1]

@@ -70,7 +70,7 @@ def test_an_error_arrives_as_it_was_and_nothing_begins_after_it(tmp_path: Path, 
 
 def test_a_killed_process_is_told_by_name_and_without_a_traceback(tmp_path: Path) -> None:
     later = {f"later-{i}": partial(take_a_while, tmp_path / f"later-{i}") for i in range(5)}
-    with pytest.raises(TrainingError, match="was killed: that of .*s1") as caught:
+    with pytest.raises(TrainingError, match=r"was killed: that of .*s1") as caught:
         side_by_side({"s1": partial(end_as_if_memory_were_short, tmp_path / "s1")} | later, at_once=2)
     assert "at_once" in (caught.value.remedy or "")
     assert not active_children()

@@ -39,8 +39,9 @@ def folded_copy(generator: G) -> G:
     folded = deepcopy(generator, words).eval().requires_grad_(False)
     for row in [module for module in folded.modules() if isinstance(module, nn.Sequential)]:
         fold_row(row)
-    if isinstance(folded, PixelShuffleGenerator) and isinstance(folded.norms[0], NORM):
-        fold_pixelshuffle(folded)
+    for network in folded.modules():
+        if isinstance(network, PixelShuffleGenerator) and isinstance(network.norms[0], NORM):
+            fold_pixelshuffle(network)
     return folded
 
 

@@ -15,6 +15,7 @@ import torch
 
 from ganline.acceleration.export import CONDITION, KIND, read_model
 from ganline.acceleration.fold import fold
+from ganline.acceleration.mixture import MixtureGenerator, mixture
 from ganline.devices import Compute
 from ganline.errors import BundleError
 from ganline.models.spec import Generator
@@ -41,9 +42,10 @@ class OnnxGenerator(Generator):
 
 class CompiledGenerator(Generator):
     """A network through torch.compile: compiled for each batch size at its first call, for torch's threads of that
-    moment. More sizes than torch._dynamo.config.recompile_limit are an error, not a silent return to eager."""
+    moment, or once for all sizes above 1 if they are `dynamic`. More compilations than
+    torch._dynamo.config.recompile_limit are an error, not a silent return to eager."""
 
-    def __init__(self, network: Generator):
+    def __init__(self, network: Generator, *, dynamic: bool = False):
         super().__init__()
         self.z_dim, self.num_classes, self.prompt_dim = network.z_dim, network.num_classes, network.prompt_dim
         self.tell = network.tell
@@ -51,17 +53,17 @@ class CompiledGenerator(Generator):
         def run(z: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
             return network(z, condition)
 
-        self.compiled = compiled_apart(run)
+        self.compiled = compiled_apart(run, dynamic=dynamic)
 
     def forward(self, z: torch.Tensor, condition: torch.Tensor | None = None) -> torch.Tensor:
         return self.compiled(z, condition)
 
 
-def compiled_apart(function: Any, **options: Any) -> Any:
+def compiled_apart(function: Any, *, dynamic: bool = False, **options: Any) -> Any:
     """A plain function through torch.compile. Compilations are kept by code object, which closures share: a copy gives
     each its own, and its own limit."""
     own = FunctionType(function.__code__.replace(), function.__globals__, closure=function.__closure__)
-    return torch.compile(own, dynamic=False, fullgraph=True, **options)
+    return torch.compile(own, dynamic=dynamic, fullgraph=True, **options)
 
 
 def eager_generator(network: Generator, compute: Compute) -> Generator:
@@ -73,10 +75,24 @@ def eager_generator(network: Generator, compute: Compute) -> Generator:
 def compiled_generator(network: Generator, compute: Compute) -> Generator:
     """`eager_generator` through torch.compile. Raises GanlineError where that finds no compiler.
 
-    Freezing the weights (inductor's `freezing`) was measured to gain nothing on the default family.
+    Freezing the weights (inductor's `freezing`) was measured to gain nothing on the default family. Members of a
+    mixture are compiled for batches of any size, since a batch falls apart in another way each time.
     """
     compute.need_compiler()
-    return CompiledGenerator(eager_generator(network, compute))
+    G = eager_generator(network, compute)
+    if isinstance(G, MixtureGenerator):
+        return mixture([CompiledGenerator(member, dynamic=True) for member in G.members])  # type: ignore[arg-type]
+    return CompiledGenerator(G)
+
+
+def exported(folder: Path, form: str) -> list[Path]:
+    """The files of a student's networks in one form, `FORM-NUMBER.onnx`: one, or those of a mixture's members."""
+    return sorted(folder.glob(f"{form}-*.onnx"))
+
+
+def open_generators(folder: Path, form: str, *, threads: int = 1) -> Generator:
+    """A student's exported networks in ONNX Runtime, as one generator."""
+    return mixture([open_generator(path, threads=threads) for path in exported(folder, form)])
 
 
 def open_generator(path: Path, *, threads: int = 1) -> OnnxGenerator:

@@ -125,6 +125,8 @@ class WayConfig(BaseModel):
     """Whether G is told prompts in place of labels."""
     train: dict[str, Any] = {}
     """Keys of `students.train` that differ, such as {model: {g_width: 48}}."""
+    mixture: bool = False
+    """Whether the student is the mixture of its trainings of all seeds: each image is painted by one of them."""
     seeds: Seeds | None = None
     """Training seeds; null: those of `students`."""
 
@@ -169,6 +171,8 @@ class StudentsConfig(BaseModel):
                 first = error.errors()[0]
                 where = ".".join(map(str, first["loc"]))
                 raise ValueError(f"ways.{name} is no training: {where}: {first['msg']}") from error
+            if way.mixture and len(self.seeds_of(name)) == 1:
+                raise ValueError(f"ways.{name} is a mixture of one training: give it more seeds, or no mixture")
             if is_on(way.pair_weight) and "z_dim" in (way.train.get("model") or {}):
                 raise ValueError(f"ways.{name} is paired with the language model's noise: its z_dim follows from that")
             if way.prompts and not getattr(section.model, "class_conditional", True):

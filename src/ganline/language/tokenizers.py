@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file, save
 from torch import nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
@@ -60,13 +60,6 @@ class VQTokenizerConfig(BaseModel):
     name: Literal["vq"] = "vq"
     train: VQTrainConfig
     """As the section `train`, its model `vq`."""
-
-    @field_validator("train")
-    @classmethod
-    def it_begins_from_nothing(cls, train: VQTrainConfig) -> VQTrainConfig:
-        if train.init_from:
-            raise ValueError("init_from decides nothing here: a tokenizer begins from nothing")
-        return train
 
 
 class PixelsConfig(BaseModel):

@@ -251,11 +251,14 @@ def selection(study: Study) -> Unfairness:
 def one_training(study: Study) -> Unfairness:
     """Intervals are over noise: what another training would give they do not know."""
     way = str(study.headline.get("student", "")).partition(" ")[0]
-    trained = len((study.ablation.get(way) or {}).get("seeds") or ())
+    told = study.ablation.get(way) or {}
+    trained = len(told.get("seeds") or ())
     done = f"Each side of the headline is one training; {way or 'its way'} was trained with {trained} seed"
-    done += (
-        f"{'' if trained == 1 else 's'}, the language model and its tokenizer once. Intervals are over seeds of noise."
-    )
+    done += f"{'' if trained == 1 else 's'}, the language model and its tokenizer once."
+    if told.get("mixture"):
+        done = f"{way} is one mixture of {trained} trainings; the language model and its tokenizer were trained once, "
+        done += "and no mixture of several was tried."
+    done += " Intervals are over seeds of noise."
     return Unfairness("One training", "A lucky training told as the method's.", done, "open")
 
 

@@ -1,7 +1,7 @@
 """The model bundle: a folder that is a model. What is registered, served, exported and started from.
 
     model.json                  architecture, image spec, labels, sha256 of every other file; content only
-    generator.safetensors       G_ema
+    generator.safetensors       G_ema; of a mixture generator-1.safetensors, … too, one network each
     discriminator.safetensors   D, for fine-tuning; serving never reads it
     prompts.json, .safetensors  what a model of prompts knows by name (language/prompts.py)
     card.md, samples.png        for people
@@ -12,7 +12,9 @@ The bundle's hash is that of model.json, and so names the model. Loading checks 
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
+from ganline.acceleration.mixture import mixture
 from ganline.errors import BundleError
 from ganline.files import atomic_folder, read_json, sha256_file, write_json
 from ganline.language.prompts import FILES as PROMPT_FILES
@@ -33,6 +36,7 @@ from ganline.models import Conditioning, ImageSpec, ModelConfig
 
 FORMAT = 1
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
+MEMBER = re.compile(r"generator(-[0-9]+)?\.safetensors")
 
 
 class ModelSpec(BaseModel):
@@ -73,16 +77,27 @@ class Bundle:
     folder: Path
     spec: ModelSpec
     hash: str
+    files: tuple[str, ...]
 
     def generator(self) -> Any:
-        """G_ema in evaluation mode, on the CPU. Raises BundleError if the weights are not this architecture's."""
+        """G_ema in evaluation mode, on the CPU; the mixture of all where there are several. Raises BundleError if
+        weights are not this architecture's."""
+        return mixture(self.networks())
+
+    def networks(self) -> list[Any]:
+        """Every G_ema: one, or the members of a mixture."""
+        names = [name for name in self.files if MEMBER.fullmatch(name)]
+        return [self.network(name) for name in sorted(names, key=lambda name: (len(name), name))]
+
+    def network(self, name: str) -> Any:
+        """One G_ema in evaluation mode, on the CPU."""
         G = self.spec.build_generator()
         try:
-            G.load_state_dict(self.state(GENERATOR))
+            G.load_state_dict(self.state(name))
         except RuntimeError as error:
             detail = " ".join(str(error).split("\n")[1:2]).strip()
             raise BundleError(
-                f"{self.folder / GENERATOR}: the weights do not fit the architecture in model.json: {detail}",
+                f"{self.folder / name}: the weights do not fit the architecture in model.json: {detail}",
                 remedy="export the bundle again",
             ) from error
         if getattr(G, "prompt_dim", 0):
@@ -125,7 +140,7 @@ def write_bundle(
 def extend_bundle(source: Path, folder: Path, extras: dict[str, bytes]) -> str:
     """Write a bundle with the networks and prompts of `source` and other extras. Returns the new bundle's hash."""
     bundle = open_bundle(source)
-    networks = {name: state for name in (GENERATOR, DISCRIMINATOR) if (state := bundle.state(name))}
+    networks = {name: bundle.state(name) for name in bundle.files if name == DISCRIMINATOR or MEMBER.fullmatch(name)}
     known = {name: path.read_bytes() for name in PROMPT_FILES if (path := source / name).is_file()}
     return write_bundle(folder, bundle.spec, networks=networks, extras=known | extras)
 
@@ -138,6 +153,15 @@ def copy_bundle(source: Path, folder: Path) -> Bundle:
         for name in names:
             shutil.copyfile(source / name, partial / name)
     return open_bundle(folder)
+
+
+def write_mixture(folder: Path, members: Sequence[Path]) -> str:
+    """Write the bundle whose generator is the mixture of some bundles' of one architecture. Returns its hash."""
+    bundles = [open_bundle(member) for member in members]
+    names = [GENERATOR, *(f"generator-{number}.safetensors" for number in range(1, len(bundles)))]
+    networks = {name: bundle.state(GENERATOR) for name, bundle in zip(names, bundles, strict=True)}
+    known = {name: path.read_bytes() for name in PROMPT_FILES if (path := members[0] / name).is_file()}
+    return write_bundle(folder, bundles[0].spec, networks=networks, extras=known)
 
 
 def contiguous(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -186,4 +210,4 @@ def open_bundle(folder: Path) -> Bundle:
         spec = ModelSpec.model_validate({k: v for k, v in content.items() if k not in ("format", "files")})
     except ValidationError as error:
         raise BundleError(f"{folder / 'model.json'} is not a model: {error}") from error
-    return Bundle(folder, spec, sha256_file(folder / "model.json"))
+    return Bundle(folder, spec, sha256_file(folder / "model.json"), tuple(files))

@@ -98,4 +98,6 @@ def together(trainings: Sequence[Mapping[str, Any]], told: Sequence[str]) -> dic
 
 def bank_facts(config: Config, root: Path) -> dict[str, Any]:
     """How many images it holds, and what making it took."""
-    return {"n": read_json(root / BANK / "bank.json")["n"]} | together([trained(root, bank_recipe(config, root))], (CLOCK, PROCESSOR))
+    return {"n": read_json(root / BANK / "bank.json")["n"]} | together(
+        [trained(root, bank_recipe(config, root))], (CLOCK, PROCESSOR)
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganline.config import Config
-from ganline.stages.accelerating import TEACHER, first_students, inputs_of
+from ganline.stages.accelerating import TEACHER, inputs_of, studied
 from ganline.stages.language import load_teacher
 from ganline.stages.places import ACCELERATED
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def forms(config: Config, root: Path, compute: Compute, *, prompts: bool) -> dict[str, Open]:
-    """`MODEL FORM` -> how it is opened from its files: the teacher, and first students of class or of prompt ways."""
+    """`MODEL FORM` -> how it is opened from its files: the teacher, and students of class or of prompt ways."""
     from ganline.acceleration.decoding import compiled_teacher
     from ganline.acceleration.decoding_onnx import open_teacher
 
@@ -28,7 +28,7 @@ def forms(config: Config, root: Path, compute: Compute, *, prompts: bool) -> dic
         f"{TEACHER} onnx": lambda threads: open_teacher(folder / TEACHER, "onnx", threads=threads),
         f"{TEACHER} int8": lambda threads: open_teacher(folder / TEACHER, "int8", threads=threads),
     }
-    for name, bundle in first_students(config, root).items():
+    for name, bundle in studied(config, root).items():
         if (bundle.prompts is not None) == prompts:
             found |= {f"{name} {form}": start for form, start in of_student(bundle, folder / name, compute).items()}
     return found
@@ -36,13 +36,13 @@ def forms(config: Config, root: Path, compute: Compute, *, prompts: bool) -> dic
 
 def of_student(bundle: Bundle, folder: Path, compute: Compute) -> dict[str, Open]:
     """Form -> how a student is opened."""
-    from ganline.acceleration.runtime import compiled_generator, eager_generator, open_generator
+    from ganline.acceleration.runtime import compiled_generator, eager_generator, open_generators
 
     return {
         "eager": lambda _: eager_generator(bundle.generator(), compute),
         "compiled": lambda _: compiled_generator(bundle.generator(), compute),
-        "onnx": lambda threads: open_generator(folder / "onnx.onnx", threads=threads),
-        "int8": lambda threads: open_generator(folder / "int8.onnx", threads=threads),
+        "onnx": lambda threads: open_generators(folder, "onnx", threads=threads),
+        "int8": lambda threads: open_generators(folder, "int8", threads=threads),
     }
 
 
@@ -51,12 +51,13 @@ def sizes(config: Config, root: Path) -> dict[str, tuple[int, dict[str, int]]]:
     from ganline.acceleration.decoding_onnx import files_of
     from ganline.acceleration.fold import fold
     from ganline.acceleration.macs import bytes_of, macs_of
+    from ganline.acceleration.runtime import exported
     from ganline.devices import host
 
     folder, found = root / ACCELERATED, {}
     teacher = load_teacher(config, root, host())
     networks: dict[str, Any] = {TEACHER: teacher} | {
-        name: fold(bundle.generator()) for name, bundle in first_students(config, root).items()
+        name: fold(bundle.generator()) for name, bundle in studied(config, root).items()
     }
     for name, G in networks.items():
         if name == TEACHER:
@@ -64,7 +65,10 @@ def sizes(config: Config, root: Path) -> dict[str, tuple[int, dict[str, int]]]:
             plain = bytes_of(teacher.llm) + bytes_of(teacher.tokenizer) - (bytes_of(encoder) if encoder else 0)
             onnx = {form: sum(map(bytes_of, files_of(folder / TEACHER, form))) for form in ("onnx", "int8")}  # type: ignore[arg-type]
         else:
-            plain, onnx = bytes_of(G), {form: bytes_of(folder / name / f"{form}.onnx") for form in ("onnx", "int8")}
+            plain, onnx = (
+                bytes_of(G),
+                {form: sum(map(bytes_of, exported(folder / name, form))) for form in ("onnx", "int8")},
+            )
         z, told = inputs_of(G, 1)
         found[name] = macs_of(G, z, told), {"eager": plain, "compiled": plain} | onnx
     return found

@@ -24,14 +24,15 @@ CALIBRATION_SEED = 5001
 
 
 def accelerate(config: Config, root: Path) -> None:
-    """Teacher and the first student of each way as ONNX files, float32 and int8, with how far they are from torch."""
+    """Teacher and the student of each way as ONNX files, float32 and int8, with how far they are from torch."""
     import torch
 
     from ganline.acceleration.decoding_onnx import export_teacher, open_teacher
     from ganline.acceleration.export import export_generator
     from ganline.acceleration.fold import fold
+    from ganline.acceleration.mixture import mixture
     from ganline.acceleration.quantize import quantize_generator
-    from ganline.acceleration.runtime import open_generator
+    from ganline.acceleration.runtime import open_generators
     from ganline.devices import host, make_exact
     from ganline.images import to_pixels
 
@@ -46,17 +47,20 @@ def accelerate(config: Config, root: Path) -> None:
         for form in ("onnx", "int8"):
             other = open_teacher(folder / TEACHER, form, threads=1).tokens(z[:64], None if told is None else told[:64])
             parity[TEACHER][form] = {"equal_tokens": float((other == tokens).double().mean())}
-        for name, bundle in first_students(config, root).items():
-            G, files = fold(bundle.generator()), {form: folder / name / f"{form}.onnx" for form in ("onnx", "int8")}
-            files["onnx"].parent.mkdir(parents=True)
-            z, told = inputs_of(G, n)
-            shape = {"prompt_dim": G.prompt_dim} if G.prompt_dim else {"num_classes": G.num_classes}
-            export_generator(G, files["onnx"], **shape)
-            quantize_generator(files["onnx"], files["int8"], z=z, condition=told)
-            image = to_pixels(G(z, told)).float()
+        for name, bundle in studied(config, root).items():
+            networks = [fold(network) for network in bundle.networks()]
+            (folder / name).mkdir(parents=True)
+            for number, G in enumerate(networks):
+                plain, small = (folder / name / f"{form}-{number:02}.onnx" for form in ("onnx", "int8"))
+                z, told = inputs_of(G, n)
+                shape = {"prompt_dim": G.prompt_dim} if G.prompt_dim else {"num_classes": G.num_classes}
+                export_generator(G, plain, **shape)
+                quantize_generator(plain, small, z=z, condition=told)
+            z, told = inputs_of(mixture(networks), n)
+            image = to_pixels(mixture(networks)(z, told)).float()
             parity[name] = {
-                form: {"mean_error_levels": float((open_generator(path, threads=1)(z, told) - image).abs().mean())}
-                for form, path in files.items()
+                form: {"mean_error_levels": float((open_generators(folder / name, form)(z, told) - image).abs().mean())}
+                for form in ("onnx", "int8")
             }
     write_json(folder / "parity.json", parity)
     log.info("accelerate: %s", ", ".join(parity))
@@ -80,9 +84,12 @@ def inputs_of(G: Generator, n: int) -> tuple[torch.Tensor, torch.Tensor | None]:
     return z, labels if G.num_classes else None
 
 
-def first_students(config: Config, root: Path) -> dict[str, Bundle]:
-    """Way -> its student of the first training seed."""
+def studied(config: Config, root: Path) -> dict[str, Bundle]:
+    """Way -> the student that goes through the study: its first training, or the mixture of all."""
     from ganline.registry.bundle import open_bundle
 
     section = config.students
-    return {name: open_bundle(root / STUDENTS / f"{name}-{section.seeds_of(name)[0]}") for name in section.ways}
+    return {
+        name: open_bundle(root / STUDENTS / (name if way.mixture else f"{name}-{section.seeds_of(name)[0]}"))
+        for name, way in section.ways.items()
+    }

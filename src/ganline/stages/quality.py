@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganline.config import Config
 from ganline.files import fresh_folder, read_json, write_bytes, write_json
-from ganline.stages.accelerating import TEACHER, first_students
+from ganline.stages.accelerating import TEACHER, studied
 from ganline.stages.language import load_teacher
 from ganline.stages.places import (
     ACCELERATED,
@@ -97,15 +97,15 @@ class Measuring:
         """Every form whose numbers differ: float32 and int8. The teacher's float32 runs in ONNX Runtime, twice as fast
         as torch; it draws torch's tokens (`parity`)."""
         from ganline.acceleration.decoding_onnx import open_teacher
-        from ganline.acceleration.runtime import eager_generator, open_generator
+        from ganline.acceleration.runtime import eager_generator, open_generators
 
         folder, threads = self.root / ACCELERATED, self.threads()
         found: dict[str, Generator] = {}
         found[f"{TEACHER}/float32"] = open_teacher(folder / TEACHER, "onnx", threads=threads)
         found[f"{TEACHER}/int8"] = open_teacher(folder / TEACHER, "int8", threads=threads)
-        for name, bundle in first_students(self.config, self.root).items():
+        for name, bundle in studied(self.config, self.root).items():
             found[f"{name}/float32"] = eager_generator(bundle.generator(), self.compute)
-            found[f"{name}/int8"] = open_generator(folder / name / "int8.onnx", threads=threads)
+            found[f"{name}/int8"] = open_generators(folder / name, "int8", threads=threads)
             for form in ("float32", "int8"):
                 G, known = found[f"{name}/{form}"], bundle.prompts
                 G.tell = known.tell if known is not None else None
@@ -145,7 +145,7 @@ class Measuring:
                 G = self.compute.place(open_bundle(self.root / STUDENTS / f"{name}-{seed}").generator())
                 panels[str(seed)] = self.panel(f"{name}-{seed}", G, seeds=self.section.ablation_seeds)
             seen = sum(self.config.students.training(name, seed).total_nimg for seed in seeds)
-            told[name] = {"what": way.what, "seeds": list(seeds), "images_seen": seen}
+            told[name] = {"what": way.what, "seeds": list(seeds), "images_seen": seen, "mixture": way.mixture}
             for key in ("fd", "fd_second", "recall", "coverage", "label_accuracy"):
                 records = [panel[key] for panel in panels.values() if key in panel]
                 if len(records) == len(seeds):

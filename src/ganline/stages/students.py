@@ -25,13 +25,15 @@ log = logging.getLogger(__name__)
 
 
 def students(config: Config, root: Path) -> None:
-    """Train every way at every seed; each is a bundle. A student that is done is not trained again.
+    """Train every way at every seed; each is a bundle, and so is a mixture of a way's seeds. A student that is done is
+    not trained again.
 
     `students.at_once` of them learn side by side, the longest first, on one thread each: networks this small gain a
     third from a second thread at most, and pay for it with half as much processor time again. So their bits depend on
     neither the cores nor how many learn at once.
     """
     from ganline.devices import available_cores, host, pick
+    from ganline.registry.bundle import write_mixture
 
     section = config.students
     wanted = [(name, seed) for name in section.ways for seed in section.seeds_of(name)]
@@ -40,8 +42,11 @@ def students(config: Config, root: Path) -> None:
     at_once = min(section.at_once or fitting, len(wanted))
     work = {f"{name}-{seed}": partial(student, config, root, name=name, seed=seed) for name, seed in wanted}
     side_by_side(work, at_once=at_once)
+    mixtures = [name for name, way in section.ways.items() if way.mixture]
+    for name in mixtures:
+        write_mixture(root / STUDENTS / name, [root / STUDENTS / f"{name}-{seed}" for seed in section.seeds_of(name)])
     for other in (root / STUDENTS).iterdir():
-        if other.name not in work:
+        if other.name not in (*work, *mixtures):
             shutil.rmtree(other)
 
 

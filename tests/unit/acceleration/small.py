@@ -14,7 +14,13 @@ from tests.unit.variants import FAMILIES, LABELS, conditioning, image_spec
 
 
 def small(
-    family: str = "pixelshuffle", *, conditional: bool = True, resolution: int = 16, channels: int = 1, **config_of: Any
+    family: str = "pixelshuffle",
+    *,
+    conditional: bool = True,
+    resolution: int = 16,
+    channels: int = 1,
+    seed: int = 0,
+    **config_of: Any,
 ) -> Any:
     """A G of a family with drawn weights, and statistics and gains that are not those of the start; in evaluation."""
     from pydantic import TypeAdapter
@@ -23,7 +29,7 @@ def small(
 
     config = TypeAdapter(ModelConfig).validate_python(FAMILIES[family] | {"class_conditional": conditional} | config_of)
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         G: Generator = config.build_generator(image_spec(resolution, channels), conditioning(conditional))
         for layer in G.modules():
             if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):

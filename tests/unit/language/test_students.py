@@ -71,6 +71,7 @@ def test_a_way_whose_words_change_is_not_trained_again(tmp_path) -> None:
         ({"what": "x", "prompts": True, "reals": "bank"}, "only real images have captions"),
         ({"what": "x", "prompts": True, "pair_weight": 1.0}, "only real images have captions"),
         ({"what": "x", "train": {"seed": 3}}, r"its seeds are in ways\.bad\.seeds"),
+        ({"what": "x", "mixture": True, "seeds": [3]}, "mixture of one training"),
         ({"what": "x", "seeds": [-1]}, "greater than or equal to 0"),
         ({"what": "x", "seeds": [2, 2]}, "a seed stands there twice"),
         ({"what": "x", "seeds": []}, "at least 1"),

@@ -20,6 +20,7 @@ from ganline.registry.bundle import (
     extend_bundle,
     open_bundle,
     write_bundle,
+    write_mixture,
 )
 from tests.unit.variants import FAMILIES
 
@@ -173,6 +174,20 @@ def test_extend_keeps_the_networks_and_replaces_the_extras(tmp_path):
     assert first != second == bundle.hash
     assert torch.equal(bundle.state(DISCRIMINATOR)["layers.0.weight"], networks[DISCRIMINATOR]["layers.0.weight"])
     assert {path.name for path in bundle.folder.iterdir()} == {"model.json", GENERATOR, DISCRIMINATOR, "card.md"}
+
+
+def test_a_mixture_is_a_bundle_of_several_networks(tmp_path):
+    spec = spec_of(PIXELSHUFFLE)
+    folders = [tmp_path / str(number) for number in range(12)]
+    for folder in folders:
+        write_bundle(folder, spec, networks=states(spec))
+    write_mixture(tmp_path / "mixture", folders)
+    bundle, z, label = open_bundle(tmp_path / "mixture"), torch.randn(5, PIXELSHUFFLE.z_dim), torch.arange(5) % 2
+    for network, folder in zip(bundle.networks(), folders, strict=True):
+        assert torch.equal(network(z, label), open_bundle(folder).generator()(z, label))
+    assert bundle.generator().z_dim == PIXELSHUFFLE.z_dim + 1
+    extend_bundle(tmp_path / "mixture", tmp_path / "extended", {"card.md": b"# card"})
+    assert len(open_bundle(tmp_path / "extended").networks()) == len(folders)
 
 
 def test_a_bundle_that_is_written_over_another_leaves_no_old_file(tmp_path):

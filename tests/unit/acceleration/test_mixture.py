@@ -1,0 +1,84 @@
+"""Several networks as one generator: the noise names who paints, in every form and in any batch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ganline.acceleration.export import export_generator
+from ganline.acceleration.fold import fold
+from ganline.acceleration.mixture import MixtureGenerator, mixture
+from ganline.acceleration.runtime import compiled_generator, eager_generator, open_generators
+from ganline.devices import cpp_compiler, host
+from tests.unit.acceleration.small import drawn, levels_apart, small
+
+NUM = 3
+
+
+def members(**options) -> list:
+    return [small(seed=seed, **options) for seed in range(NUM)]
+
+
+def test_one_generator_is_no_mixture() -> None:
+    (one,) = members()[:1]
+    assert mixture([one]) is one
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_each_image_is_that_of_the_member_which_its_noise_names(conditional) -> None:
+    networks = members(conditional=conditional)
+    G = mixture(networks)
+    z, label = drawn(G, 40, conditional=conditional)
+    assert (G.z_dim, G.num_classes) == (networks[0].z_dim + 1, networks[0].num_classes)
+    shares = torch.special.ndtr(z[:, -1])
+    which = (NUM * shares).floor().long()
+    assert set(which.tolist()) == set(range(NUM))
+    image = G(z, label)
+    for i, k in enumerate(which.tolist()):
+        told = None if label is None else label[i : i + 1]
+        torch.testing.assert_close(image[i : i + 1], networks[k](z[i : i + 1, :-1], told))
+        torch.testing.assert_close(G(z[i : i + 1], told), image[i : i + 1])
+
+
+def test_members_paint_equally_often() -> None:
+    G = MixtureGenerator(members())
+    z = torch.randn(30_000, G.z_dim, generator=torch.Generator().manual_seed(1))
+    counts = torch.bucketize(z[:, -1].contiguous(), G.bounds).bincount()
+    assert (counts / len(z) - 1 / NUM).abs().max() < 0.01
+
+
+def test_truncation_changes_the_image_and_not_who_paints_it() -> None:
+    networks = members()
+    G = mixture(networks)
+    z, label = drawn(G, 20)
+    which = (NUM * torch.special.ndtr(z[:, -1])).floor().long()
+    image = G.truncated(z, label, 0.5)
+    for i, k in enumerate(which.tolist()):
+        expected = networks[k].truncated(z[i : i + 1, :-1], label[i : i + 1], 0.5)
+        torch.testing.assert_close(image[i : i + 1], expected)
+
+
+def test_members_are_folded() -> None:
+    G = mixture(members())
+    folded, (z, label) = fold(G), drawn(G, 9)
+    assert not [layer for layer in folded.modules() if isinstance(layer, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d)]
+    torch.testing.assert_close(folded(z, label), G(z, label), atol=1e-4, rtol=1e-4)
+
+
+def test_exported_members_are_one_generator_in_the_order_of_their_numbers(tmp_path) -> None:
+    networks = members()
+    for number, network in enumerate(networks):
+        export_generator(fold(network), tmp_path / f"onnx-{number:02}.onnx", num_classes=network.num_classes)
+    opened, G = open_generators(tmp_path, "onnx"), mixture(networks)
+    for n in (1, 7):
+        z, label = drawn(G, n, seed=n)
+        assert levels_apart(opened(z, label), G(z, label)) <= 1
+
+
+@pytest.mark.skipif(cpp_compiler() is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_mixture_takes_batches_that_fall_apart_in_many_ways() -> None:
+    G = mixture(members())
+    eager, compiled = eager_generator(G, host()), compiled_generator(G, host())
+    for seed in range(20):
+        z, label = drawn(G, 1 if seed == 0 else 8, seed=seed)
+        assert levels_apart(compiled(z, label), eager(z, label)) <= 1
