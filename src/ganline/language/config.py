@@ -136,7 +136,7 @@ class StudentsConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     seeds: Seeds = (0, 1, 2)
-    """Training seeds of every way; its first one goes through the whole study."""
+    """Training seeds of every way; its first one, or the mixture of all, goes through the whole study."""
     at_once: int | None = Field(default=None, ge=1)
     """How many learn side by side, on one thread each; null: one a core, and on a GPU one."""
     train: TrainConfig
