@@ -34,7 +34,10 @@ def choose(
 ) -> Overlay | None:
     """Name and overlay of the isolated workspace for a preset or a folder of images; None for the checkout itself."""
     if preset == "folder":
-        raise ConfigError("PRESET=folder needs a folder", remedy="name it: make run DATA=/path/to/images RES=64")
+        raise ConfigError(
+            "PRESET=folder needs a folder",
+            remedy="name it: make run DATA=/path/to/images RES=64; for a study set data.source in a preset of your own",
+        )
     if preset:
         return preset, preset_overlay(base, preset)
     return folder_overlay(base, data, resolution, name) if data else None
@@ -45,16 +48,17 @@ STUDIES = {"tokenizer", "llm", "teacher", "bank", "students", "quality", "speedu
 
 
 def choose_study(base: Workspace, preset: str | None) -> Overlay | None:
-    """As `choose`, of the presets that set a study. Raises ConfigError for others: a study would ignore their model."""
-    if preset and not STUDIES & preset_overlay(base, preset).keys():
+    """As `choose`. Raises ConfigError for a preset that sets a model and no study, which would ignore it."""
+    overlay = choose(base, preset=preset)
+    if overlay and "train" in overlay[1] and not STUDIES & overlay[1].keys():
         files = sorted((base.root / "presets").glob("*.yaml"))
         raise ConfigError(
-            f"preset {preset} says nothing of a language model and GANs in its place",
-            expected="one of " + ", ".join(file.stem for file in files if STUDIES & read_yaml(file).keys()),
-            remedy=f"make run PRESET={preset} trains what it describes; a study of your own is a preset with those "
-            f"sections: {', '.join(sorted(STUDIES))}",
+            f"preset {preset} sets a model of its own and says nothing of a language model and GANs in its place",
+            expected="one such as " + ", ".join(file.stem for file in files if STUDIES & read_yaml(file).keys()),
+            remedy=f"make run PRESET={preset} trains what it describes; a study of your own is a preset with "
+            f"any of {', '.join(sorted(STUDIES))}",
         )
-    return choose(base, preset=preset)
+    return overlay
 
 
 def run(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:

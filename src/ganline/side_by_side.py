@@ -50,17 +50,18 @@ def do_all(work: Work, pool: ProcessPoolExecutor, at_once: int) -> None:
             if not under_way:
                 return
             for done in wait(under_way, return_when=FIRST_COMPLETED).done:
-                name = under_way.pop(done)
+                name = under_way[done]
                 done.result()
+                del under_way[done]
     except BrokenProcessPool as error:
         raise TrainingError(
-            f"a process was killed: that of {' or '.join([name, *under_way.values()])}",
+            f"a process was killed: that of {' or '.join(under_way.values())}",
             remedy="if memory was short, let fewer work side by side (students.at_once); finished ones are kept",
         ) from error
     except Exception as error:
         log.error("%s stopped: %s", name, error)
-        if under_way:
-            log.error("waiting for %s", ", ".join(under_way.values()))
+        if others := [other for other in under_way.values() if other != name]:
+            log.error("waiting for %s", ", ".join(others))
         wait(under_way)
         raise
 

@@ -78,7 +78,11 @@ def test_the_readme_tells_the_figures_of_the_study() -> None:
         f"`narrow` {form['fd']['value']:.3f}",
         f"`narrow` {form['fd_second']['value']:.3f}",
         *(f"[{low:+.3f}, {high:+.3f}]" for low, high in (each["interval"] for each in best["confirmed"].values())),
-        *(f"{each['ratio']:.0%}" for kind, each in rows.items() if "sentences never" in kind or "nouns never" in kind),
+        *(
+            f"{100 * each['ratio']:.0f} %"
+            for kind, each in rows.items()
+            if "sentences never" in kind or "nouns never" in kind
+        ),
         ", ".join(f"{one:.2f}" for one in study["ablation"]["narrow"]["fd"]["per_seed"].values()),
     ]
     readme = (ROOT / "README.md").read_text()

@@ -98,7 +98,15 @@ def test_no_process_outlives_ctrl_c_or_a_kill_of_who_started_them(tmp_path: Path
     until(lambda: all(note.exists() and note.read_text() for note in notes))
     parent.send_signal(how)  # to it alone: a terminal's Ctrl-C reaches the others too
     parent.wait(timeout=20)
-    until(lambda: not any(psutil.pid_exists(int(note.read_text())) for note in notes))
+    until(lambda: not any(lives(int(note.read_text())) for note in notes))
+
+
+def lives(pid: int) -> bool:
+    """Nobody may be there to reap a child whose parent was killed."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def until(so: Callable[[], bool], seconds: float = 60) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 import torch
 
+from ganline.acceleration.mixture import members_of
 from ganline.acceleration.study import Timing
 from ganline.devices import Compute
 from ganline.images import to_pixels
@@ -145,7 +146,8 @@ def measure_times(
 def open_all(
     forms: Mapping[str, Open], *, draw: Draw, compute: Compute
 ) -> tuple[dict[str, Generator], dict[str, float], dict[str, str]]:
-    """Open each form on one thread and make its first image: generators, milliseconds of that, and what failed.
+    """Open each form on one thread and make its first image (of a mixture, each member's): generators, milliseconds of
+    that, and what failed.
 
     Libraries are loaded and used once before, whoever needs them, so that the first form does not pay for all; a
     compiler finds nothing of what it compiled for others.
@@ -158,7 +160,9 @@ def open_all(
             started = time.perf_counter()
             try:
                 G = start(1)
-                G(*draw(G, 1, 0))
+                z, told = draw(G, 1, 0)
+                for network in members_of(G):  # each opens, and compiles, when it is first asked
+                    network(z[:, : network.z_dim], told)
                 compute.synchronize()
             except Exception as error:  # whatever a compiler or a runtime may raise: that it does is what is found
                 failed[name] = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_REASON]

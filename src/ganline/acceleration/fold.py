@@ -35,7 +35,8 @@ def fold(generator: G) -> G:
 
 
 def folded_copy(generator: G) -> G:
-    words = {id(generator.tell): generator.tell}  # shared: they may hold every prompt's embedding
+    every = (network for network in generator.modules() if isinstance(network, Generator))
+    words = {id(network.tell): network.tell for network in every}  # shared: they may hold every prompt's embedding
     folded = deepcopy(generator, words).eval().requires_grad_(False)
     for row in [module for module in folded.modules() if isinstance(module, nn.Sequential)]:
         fold_row(row)

@@ -1,7 +1,8 @@
 """Several trainings as one generator: each image is painted by one of them, which its noise names.
 
-What one training does badly another does elsewhere, so a mixture is nearer to real images than its members, at one
-member's time (Wang et al. 2016, arXiv 1612.00991; trained together: Hoang et al. 2018, arXiv 1708.02556).
+What one training does badly another does elsewhere, so a mixture is nearer to real images than its members. An image
+takes one member's time; a batch falls apart into a pass for each member (Wang et al. 2016, arXiv 1612.00991; trained
+together: Hoang et al. 2018, arXiv 1708.02556).
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class MixtureGenerator(Generator):
 
     def painted(self, paint: Paint, z: torch.Tensor, label: torch.Tensor | None) -> torch.Tensor:
         """Each image by its own member: images of one member in one pass, put back in their order."""
-        own, which = z[:, :-1], torch.bucketize(z[:, -1].contiguous(), self.bounds)
+        own, which = z[:, :-1], torch.bucketize(z[:, -1].contiguous(), self.bounds.to(z))
         if len(z) == 1:
             return paint(self.members[int(which)], own, label)  # type: ignore[arg-type]
         order = which.argsort(stable=True)
@@ -53,3 +54,8 @@ class MixtureGenerator(Generator):
         parts = zip(self.members, own[order].split(counts), labels, strict=True)
         images = [paint(G, part, told) for G, part, told in parts if len(part)]  # type: ignore[arg-type]
         return torch.cat(images)[order.argsort()]
+
+
+def members_of(G: Generator) -> list[Generator]:
+    """The networks of a mixture, or the one that any other generator is."""
+    return [*G.members] if isinstance(G, MixtureGenerator) else [G]  # type: ignore[list-item]

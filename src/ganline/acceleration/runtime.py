@@ -91,8 +91,10 @@ def exported(folder: Path, form: str) -> list[Path]:
 
 
 def open_generators(folder: Path, form: str, *, threads: int = 1) -> Generator:
-    """A student's exported networks in ONNX Runtime, as one generator."""
-    return mixture([open_generator(path, threads=threads) for path in exported(folder, form)])
+    """A student's exported networks in ONNX Runtime, as one generator. Raises BundleError if there are none."""
+    if not (files := exported(folder, form)):
+        raise BundleError(f"{folder} holds no {form} file", remedy="run `dvc repro accelerate`")
+    return mixture([open_generator(path, threads=threads) for path in files])
 
 
 def open_generator(path: Path, *, threads: int = 1) -> OnnxGenerator:

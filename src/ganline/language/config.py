@@ -19,13 +19,15 @@ TAKEN = ("teacher", "real")
 """Names that figures have beside the ways'."""
 
 
-def no_seed_twice(seeds: tuple[int, ...]) -> tuple[int, ...]:
+def distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if not seeds:
+        raise ValueError("no seed stands there")
     if len(set(seeds)) < len(seeds):
         raise ValueError("a seed stands there twice: equal seeds give equal images, which are no further evidence")
     return seeds
 
 
-Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(no_seed_twice)]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], AfterValidator(distinct)]
 
 
 class EncoderConfig(BaseModel):

@@ -177,7 +177,8 @@ def sentences(study: Study) -> list[str]:
 EQUAL_QUALITY = (
     "Equal quality means: by the first extractor the student is surely no farther from real images than the language "
     "model’s best form, against all of them and against each half alone; by the second it is surely less than "
-    f"{MARGIN:.0%} farther. Sure is over seeds of noise, paired, for one training of each side."
+    f"{MARGIN:.0%} farther. Sure is over seeds of noise, paired, for one training of each side "
+    "(of a mixture, one set of them)."
 )
 
 

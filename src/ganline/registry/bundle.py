@@ -34,7 +34,8 @@ from ganline.language.prompts import JSON as PROMPTS
 from ganline.language.prompts import Prompts, load_prompts
 from ganline.models import Conditioning, ImageSpec, ModelConfig
 
-FORMAT = 1
+FORMAT, MIXTURE_FORMAT = 1, 2
+"""Of a bundle with one generator and with several: who knows the first alone must not paint with one of several."""
 GENERATOR, DISCRIMINATOR = "generator.safetensors", "discriminator.safetensors"
 MEMBER = re.compile(r"generator(-[0-9]+)?\.safetensors")
 
@@ -86,8 +87,12 @@ class Bundle:
 
     def networks(self) -> list[Any]:
         """Every G_ema: one, or the members of a mixture."""
-        names = [name for name in self.files if MEMBER.fullmatch(name)]
-        return [self.network(name) for name in sorted(names, key=lambda name: (len(name), name))]
+        return [self.network(name) for name in self.members]
+
+    @property
+    def members(self) -> list[str]:
+        """The files of its generators, in their order."""
+        return sorted(filter(MEMBER.fullmatch, self.files), key=lambda name: (len(name), name))
 
     def network(self, name: str) -> Any:
         """One G_ema in evaluation mode, on the CPU."""
@@ -133,7 +138,8 @@ def write_bundle(
     with atomic_folder(folder) as partial:
         for name, content in files.items():
             (partial / name).write_bytes(content)
-        write_json(partial / "model.json", {"format": FORMAT, **spec.model_dump(mode="json"), "files": listing})
+        written = MIXTURE_FORMAT if len(list(filter(MEMBER.fullmatch, files))) > 1 else FORMAT
+        write_json(partial / "model.json", {"format": written, **spec.model_dump(mode="json"), "files": listing})
     return sha256_file(folder / "model.json")
 
 
@@ -183,8 +189,8 @@ def read_model_json(folder: Path) -> dict[str, Any]:
         content = read_json(path)
     except ValueError as error:
         raise BundleError(f"{path} is not JSON: {error}", remedy="get the bundle again from the registry") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise BundleError(f"{path} is of another format", expected=f"format {FORMAT}")
+    if not isinstance(content, dict) or content.get("format") not in (FORMAT, MIXTURE_FORMAT):
+        raise BundleError(f"{path} is of another format", expected=f"format {FORMAT} or {MIXTURE_FORMAT}")
     return content
 
 

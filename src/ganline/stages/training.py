@@ -188,4 +188,6 @@ def initial_networks(config: Config, root: Path) -> Mapping[str, dict[str, Any]]
             remedy="run `ganline fetch`, which gets and pins it",
         )
     bundle = open_bundle(folder)
+    if len(bundle.members) > 1:
+        raise TrainingError(f"train.init_from: {init.model} is a mixture", expected="a bundle of one training")
     return {"G": bundle.state(GENERATOR), "D": bundle.state(DISCRIMINATOR)}

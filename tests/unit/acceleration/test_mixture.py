@@ -7,9 +7,10 @@ import torch
 
 from ganline.acceleration.export import export_generator
 from ganline.acceleration.fold import fold
-from ganline.acceleration.mixture import MixtureGenerator, mixture
+from ganline.acceleration.mixture import members_of, mixture
 from ganline.acceleration.runtime import compiled_generator, eager_generator, open_generators
 from ganline.devices import cpp_compiler, host
+from ganline.models.spec import Generator
 from tests.unit.acceleration.small import drawn, levels_apart, small
 
 NUM = 3
@@ -40,11 +41,44 @@ def test_each_image_is_that_of_the_member_which_its_noise_names(conditional) -> 
         torch.testing.assert_close(G(z[i : i + 1], told), image[i : i + 1])
 
 
+class Signed(Generator):
+    """Paints its own number."""
+
+    z_dim, num_classes = 1, 0
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
+
+    def forward(self, z: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+        return torch.full((len(z), 1, 1, 1), self.number, dtype=z.dtype)
+
+
 def test_members_paint_equally_often() -> None:
-    G = MixtureGenerator(members())
+    G = mixture([Signed(number) for number in range(NUM)])
     z = torch.randn(30_000, G.z_dim, generator=torch.Generator().manual_seed(1))
-    counts = torch.bucketize(z[:, -1].contiguous(), G.bounds).bincount()
+    counts = G(z).flatten().long().bincount()
     assert (counts / len(z) - 1 / NUM).abs().max() < 0.01
+
+
+def test_forms_that_lie_nowhere_take_noise_of_any_kind() -> None:
+    z = torch.randn(9, 2, dtype=torch.float64)
+    assert mixture([Signed(number) for number in range(NUM)])(z).dtype == torch.float64
+
+
+def test_a_mixture_of_prompts_shares_what_its_members_were_told_with() -> None:
+    class Words:
+        def tell(self, labels: torch.Tensor, draws: torch.Generator) -> torch.Tensor:
+            return labels[:, None].float()
+
+    networks, words = members(prompt_dim=1), Words()
+    for network in networks:
+        network.tell = words.tell
+    folded = fold(mixture(networks))
+    assert {id(each.tell.__self__) for each in [folded, *members_of(folded)]} == {id(words)}
+    z = torch.randn(8, folded.z_dim)
+    label = torch.rand(8, 1)
+    torch.testing.assert_close(folded(z, label), mixture(networks)(z, label), atol=1e-4, rtol=1e-4)
 
 
 def test_truncation_changes_the_image_and_not_who_paints_it() -> None:

@@ -74,7 +74,7 @@ def test_a_way_whose_words_change_is_not_trained_again(tmp_path) -> None:
         ({"what": "x", "mixture": True, "seeds": [3]}, "mixture of one training"),
         ({"what": "x", "seeds": [-1]}, "greater than or equal to 0"),
         ({"what": "x", "seeds": [2, 2]}, "a seed stands there twice"),
-        ({"what": "x", "seeds": []}, "at least 1"),
+        ({"what": "x", "seeds": []}, "no seed stands there"),
         ({"what": "s1 in other words", "seeds": [1, 2]}, r"ways\.s1 and ways\.bad are one training of one seed"),
     ],
 )

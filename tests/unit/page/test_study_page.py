@@ -189,6 +189,9 @@ def test_unfairness_is_shown_open_or_broken_as_the_figures_say() -> None:
         pair = dict(whole().verdict["equal"]) | {"confirmed": {"fd": {"name": "x", "interval": [-0.2, fresh]}}}
         seen = unfairnesses(study(verdict=dict(whole().verdict) | {"equal": pair}))
         assert {each.title: each.held for each in seen}["Choosing after seeing"] == expected
+    way = whole().headline["student"].split()[0]
+    mixed = {name: dict(each) | {"mixture": name == way} for name, each in whole().ablation.items()}
+    assert {each.title: each.held for each in unfairnesses(study(ablation=mixed))}["Several against one"] == "broken"
     shares = {"classes": 0.6, "prompts": 0.3, "nothing": 0.1}
     generalist = replace(whole(), language=dict(whole().language) | {"shares": shares})
     assert {each.title: each.held for each in unfairnesses(generalist)}["Generalist and specialist"] == "broken"
