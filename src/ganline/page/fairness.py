@@ -265,6 +265,8 @@ def several(study: Study) -> Unfairness:
     """Whether the headline's student is an ensemble and the language model is none."""
     way = str(study.headline.get("student", "")).partition(" ")[0]
     told, unfair = study.ablation.get(way) or {}, "An ensemble against a single model."
+    if not told:
+        return Unfairness("Several against one", unfair, "What the student is made of is not recorded.", "open")
     if not told.get("mixture"):
         return Unfairness("Several against one", unfair, "Each side of the headline is one network.", "held")
     done = f"{way} is {len(told['seeds'])} networks, one of which paints each image; the language model is one. The "
