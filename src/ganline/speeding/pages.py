@@ -58,13 +58,13 @@ def race(config: Config, root: Path, compute: Compute, found: Study) -> str:
         teacher: Any = opens[recorded.name](1)
         for number in range(config.speedup.race):
             noise, label = race_inputs(teacher, number, compute)
-            settle(teacher, noise, label)
+            settle(teacher, number, compute)
             recordings.append(record(teacher, noise, label))
             captions.append(found.labels[int(label)] if label is not None else "")
         student = opens[chosen["student"]](1)
         for number in range(config.speedup.race):
             noise, told = race_inputs(student, number, compute)
-            settle(student, noise, told)
+            settle(student, number, compute)
             started = time.perf_counter()
             image = to_pixels(student(noise, told)).cpu()
             paintings.append(Painting(image[0].numpy(), 1000 * (time.perf_counter() - started)))
@@ -91,11 +91,12 @@ def race(config: Config, root: Path, compute: Compute, found: Study) -> str:
     )
 
 
-def settle(G: Generator, z: torch.Tensor, label: torch.Tensor | None) -> None:
+def settle(G: Generator, number: int, compute: Compute) -> None:
+    """Paint the images that follow: with the same noise a mixture would warm the one member that is recorded next."""
     from ganline.images import to_pixels
 
-    for _ in range(SETTLING):
-        to_pixels(G(z, label)).cpu()
+    for other in range(number + 1, number + 1 + SETTLING):
+        to_pixels(G(*race_inputs(G, other, compute))).cpu()
 
 
 def race_inputs(G: Generator, number: int, compute: Compute) -> tuple[torch.Tensor, torch.Tensor | None]:
