@@ -36,6 +36,9 @@ Pass = Callable[[int], object]
 """Number of the pass -> images."""
 WARM_UP, PASSES, BATCH_PASSES = 3, 5, 2
 """Passes of a form before the clock; in each of its turns, of single images and of batches."""
+SETTLE_MS = 10.0
+"""Before a form's times count in its turn, the same for all: about one pass of a language model. One pass of each would
+leave a GAN's caches, and all members of a mixture but one, to the forms before it."""
 LONGEST_REASON = 300
 LOOK_SECONDS = 1.0
 """How long the machine is watched before the clock starts."""
@@ -70,12 +73,12 @@ def take_turns(
     compute: Compute,
     passes: int = PASSES,
     warm_up: int = WARM_UP,
-    settle: int = 0,
+    settle_ms: float = 0.0,
     seconds: float | None = None,
 ) -> Turns:
     """Time all forms round by round, each `passes` times in its turn, until `rounds` are done or `seconds` are over
-    (but one at least). The first `settle` passes of a turn are not counted: they bring the form's weights back to the
-    caches that the others used."""
+    (but one at least). A turn begins with passes for `settle_ms`, which are not counted: they bring the form's weights
+    back to the caches that the others used. Their inputs are those of the passes that follow."""
     with torch.inference_mode():
         for run in forms:
             for number in range(warm_up):
@@ -86,19 +89,23 @@ def take_turns(
         begun, done = time.perf_counter(), 0
         while done < rounds and (not done or seconds is None or time.perf_counter() - begun < seconds):
             for own, first, run in zip(ms, first_ms, forms, strict=True):
-                for turn in range(settle + passes):
-                    number = done * (settle + passes) + turn
-                    compute.synchronize()
-                    started = time.perf_counter()
-                    run(number)
-                    compute.synchronize()
-                    passed = 1000 * (time.perf_counter() - started)
-                    if turn >= settle:
-                        own.append(passed)
-                    if not turn:
-                        first.append(passed)
+                at, settled = done * passes, list[float]()
+                while sum(settled) < settle_ms:
+                    settled.append(pass_ms(run, at + passes + len(settled), compute))
+                counted = [pass_ms(run, at + turn, compute) for turn in range(passes)]
+                own += counted
+                first.append((settled or counted)[0])
             done += 1
     return Turns(ms, first_ms, done)
+
+
+def pass_ms(run: Pass, number: int, compute: Compute) -> float:
+    """Milliseconds of one pass."""
+    compute.synchronize()
+    started = time.perf_counter()
+    run(number)
+    compute.synchronize()
+    return 1000 * (time.perf_counter() - started)
 
 
 def measure_times(
@@ -117,7 +124,7 @@ def measure_times(
     """
     warn_if_busy(threads)
     single, cold_ms, failed = open_all(forms, draw=draw, compute=compute)
-    turns = partial(take_turns, rounds=rounds, seconds=seconds / 2, compute=compute, settle=1)
+    turns = partial(take_turns, rounds=rounds, seconds=seconds / 2, compute=compute, settle_ms=SETTLE_MS)
     passes = partial(passes_of, draw=draw)
     with torch_threads(1):
         latency = turns([passes(G, batch=1) for G in single.values()])

@@ -99,14 +99,19 @@ def test_members_are_folded() -> None:
     torch.testing.assert_close(folded(z, label), G(z, label), atol=1e-4, rtol=1e-4)
 
 
-def test_exported_members_are_one_generator_in_the_order_of_their_numbers(tmp_path) -> None:
-    networks = members()
+@pytest.mark.parametrize("conditional", [True, False])
+def test_exported_members_are_one_generator_in_the_order_of_their_numbers(tmp_path, conditional) -> None:
+    networks = members(conditional=conditional)
     for number, network in enumerate(networks):
         export_generator(fold(network), tmp_path / f"onnx-{number:02}.onnx", num_classes=network.num_classes)
     opened, G = open_generators(tmp_path, "onnx"), mixture(networks)
-    for n in (1, 7):
-        z, label = drawn(G, n, seed=n)
-        assert levels_apart(opened(z, label), G(z, label)) <= 1
+    assert len(members_of(opened)) == NUM
+    z, label = drawn(G, 7, conditional=conditional)
+    z[:, -1] = torch.tensor([-2.0, 0.0, 2.0, -1.0, float(G.bounds[0]), 0.1, 3.0])  # each member, and an edge
+    assert levels_apart(opened(z, label), G(z, label)) <= 1
+    for i in range(len(z)):
+        one, told = z[i : i + 1], None if label is None else label[i : i + 1]
+        assert levels_apart(opened(one, told), G(one, told)) <= 1
 
 
 @pytest.mark.skipif(cpp_compiler() is None, reason="torch.compile needs a C++ compiler")
