@@ -13,25 +13,19 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from validating import Figures, distances
 
 from ganline.acceleration.decoding_onnx import export_teacher, open_teacher
 from ganline.config import load_config
-from ganline.data.loader import Prepared
 from ganline.devices import available_cores, cpu_model, make_exact, pick
-from ganline.evaluation.extractor import Extractor
-from ganline.evaluation.features import FIRST, SECOND, look, split_batches
-from ganline.evaluation.frechet import fit_gaussian, frechet_distance
 from ganline.evaluation.uncertainty import spread, t_interval
 from ganline.files import write_json
 from ganline.language.drawing import DrawingConfig
 from ganline.language.teacher import Teacher
-from ganline.models.sampling import sample
 from ganline.stages.language import load_teacher
-from ganline.stages.places import EXTRACTOR, JUDGE, PREPARE
 
 CHOICES = [
     {"temperature": 1.1},
@@ -65,35 +59,19 @@ def main() -> None:
     arguments = parser.parse_args()
     make_exact()
     root, compute = arguments.root, pick("fp32")
-    config, prepared = load_config(root), Prepared(root / PREPARE)
-    looking = {FIRST: Extractor.load(root / EXTRACTOR, compute), SECOND: Extractor.load(root / JUDGE, compute)}
-    val = look(split_batches(prepared.split("val"), device=compute.device), looking, pixels=False)
-    real = {role: fit_gaussian(features) for role, features in val.by.items()}
-    weights = torch.bincount(torch.from_numpy(prepared.split("train").labels), minlength=len(prepared.labels))
+    config, measured = load_config(root), distances(root, compute, n=arguments.n, seeds=arguments.seeds)
     base = load_teacher(config, root, compute)
 
-    def distances(choice: dict[str, float]) -> dict[str, list[float]]:
-        """Of each seed, by the name of the figure."""
+    def drawn(choice: dict[str, float]) -> Figures:
         teacher = Teacher(base.llm, base.tokenizer, DrawingConfig.model_validate(choice))
         with tempfile.TemporaryDirectory() as folder:
             export_teacher(teacher, Path(folder))
-            drawn = open_teacher(Path(folder), "onnx", threads=torch.get_num_threads())
-        options: dict[str, Any] = {"num_classes": drawn.num_classes, "compute": compute, "label_weights": weights}
-        found: dict[str, list[float]] = {}
-        for seed in arguments.seeds:
-            seen = look(sample(drawn, n=arguments.n, seed=seed, **options), looking, pixels=False)
-            for role in looking:
-                name = f"fd_{looking[role].name}_n{arguments.n}_val"
-                found.setdefault(name, []).append(frechet_distance(fit_gaussian(seen.by[role]), real[role]))
-            if seen.classes is not None and seen.labels is not None:
-                right = float((seen.classes == seen.labels).double().mean())
-                found.setdefault("label_accuracy", []).append(right)
-        return found
+            return measured(open_teacher(Path(folder), "onnx", threads=torch.get_num_threads()))
 
     own = {key: value for key, value in config.teacher.model_dump().items() if value is not None}
-    reference, rows = distances(own), []
+    reference, rows = drawn(own), []
     for choice in [{"temperature": each} for each in arguments.temperatures or ()] or CHOICES:
-        figures = reference if DrawingConfig.model_validate(choice) == config.teacher else distances(choice)
+        figures = reference if DrawingConfig.model_validate(choice) == config.teacher else drawn(choice)
         differences = {key: np.subtract(values, reference[key]) for key, values in figures.items()}
         rows.append(
             choice

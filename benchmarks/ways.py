@@ -24,24 +24,20 @@ set_defaults()
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import yaml
+from validating import distances
 
 from ganline.config import Config, parse, read_yaml
 from ganline.data.loader import Prepared
 from ganline.devices import machine, make_exact, pick
-from ganline.evaluation.extractor import Extractor
-from ganline.evaluation.features import FIRST, SECOND, look, split_batches
-from ganline.evaluation.frechet import fit_gaussian, frechet_distance
 from ganline.evaluation.uncertainty import spread
 from ganline.models import Conditioning, ImageSpec
-from ganline.models.sampling import sample
 from ganline.overlay import merge
-from ganline.stages.places import EXTRACTOR, JUDGE, PREPARE
+from ganline.stages.places import PREPARE
 from ganline.training.config import TrainConfig
 from ganline.training.loop import Run, train
 
 ROOT = Path(__file__).parents[1]
 LOG = ROOT / "benchmarks" / "results" / "ways.jsonl"
-N, GENERATOR_SEEDS = 5_000, (13_001, 13_002, 13_003)  # of no bank and no measure
 
 
 def laid_over(options: list[str]) -> dict[str, Any]:
@@ -88,16 +84,8 @@ def main() -> None:
             compute=compute,
         )
         cpu_seconds = time.process_time() - started
-    exact = pick("fp32")
-    looking = {FIRST: Extractor.load(ROOT / EXTRACTOR, exact), SECOND: Extractor.load(ROOT / JUDGE, exact)}
-    val = look(split_batches(prepared.split("val"), device=exact.device), looking, pixels=False)
-    found: dict[str, list[float]] = {}
-    for seed in GENERATOR_SEEDS:
-        images = sample(state.G_ema, n=N, seed=seed, num_classes=len(prepared.labels), compute=exact)
-        seen = look(images, looking, pixels=False)
-        for role, extractor in looking.items():
-            distance = frechet_distance(fit_gaussian(seen.by[role]), fit_gaussian(val.by[role]))
-            found.setdefault(f"fd_{extractor.name}_n{N}_val", []).append(round(distance, 4))
+    measured = distances(ROOT, pick("fp32"))(state.G_ema)
+    found = {key: [round(value, 4) for value in values] for key, values in measured.items()}
     row = {
         "way": arguments.way,
         "name": arguments.name,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ganline.acceleration.study import EQUAL_PIXELS, Study, Variant
 from ganline.page.glossary import figure, is_number, listed, number
@@ -250,8 +250,7 @@ def selection(study: Study) -> Unfairness:
 
 def one_training(study: Study) -> Unfairness:
     """Intervals are over noise: what another training would give they do not know."""
-    way = str(study.headline.get("student", "")).partition(" ")[0]
-    told = study.ablation.get(way) or {}
+    way, told = headline_way(study)
     trained = len(told.get("seeds") or ())
     done = f"Each side of the headline is one training; {way or 'its way'} was trained with {trained} seed"
     done += f"{'' if trained == 1 else 's'}, the language model and its tokenizer once."
@@ -261,10 +260,15 @@ def one_training(study: Study) -> Unfairness:
     return Unfairness("One training", "A lucky training told as the method's.", done, "open")
 
 
+def headline_way(study: Study) -> tuple[str, Mapping[str, Any]]:
+    """The way of the headline's student, and what the ablation tells of it; nothing where there is no student."""
+    way = str(study.headline.get("student", "")).partition(" ")[0]
+    return way, study.ablation.get(way) or {}
+
+
 def several(study: Study) -> Unfairness:
     """Whether the headline's student is an ensemble and the language model is none."""
-    way = str(study.headline.get("student", "")).partition(" ")[0]
-    told, unfair = study.ablation.get(way) or {}, "An ensemble against a single model."
+    (way, told), unfair = headline_way(study), "An ensemble against a single model."
     if not told:
         return Unfairness("Several against one", unfair, "What the student is made of is not recorded.", "open")
     if not told.get("mixture"):

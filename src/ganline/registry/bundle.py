@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -92,7 +92,7 @@ class Bundle:
     @property
     def members(self) -> list[str]:
         """The files of its generators, in their order."""
-        return sorted(filter(MEMBER.fullmatch, self.files), key=lambda name: (len(name), name))
+        return members_among(self.files)
 
     def network(self, name: str) -> Any:
         """One G_ema in evaluation mode, on the CPU."""
@@ -125,6 +125,11 @@ class Bundle:
             raise BundleError(f"{path} is not a safetensors file: {error}", remedy="get the bundle again") from error
 
 
+def members_among(names: Iterable[str]) -> list[str]:
+    """The files of generators among others, in their order."""
+    return sorted(filter(MEMBER.fullmatch, names), key=lambda name: (len(name), name))
+
+
 def write_bundle(
     folder: Path,
     spec: ModelSpec,
@@ -138,7 +143,7 @@ def write_bundle(
     with atomic_folder(folder) as partial:
         for name, content in files.items():
             (partial / name).write_bytes(content)
-        written = MIXTURE_FORMAT if len(list(filter(MEMBER.fullmatch, files))) > 1 else FORMAT
+        written = MIXTURE_FORMAT if len(members_among(files)) > 1 else FORMAT
         write_json(partial / "model.json", {"format": written, **spec.model_dump(mode="json"), "files": listing})
     return sha256_file(folder / "model.json")
 
@@ -146,7 +151,7 @@ def write_bundle(
 def extend_bundle(source: Path, folder: Path, extras: dict[str, bytes]) -> str:
     """Write a bundle with the networks and prompts of `source` and other extras. Returns the new bundle's hash."""
     bundle = open_bundle(source)
-    networks = {name: bundle.state(name) for name in bundle.files if name == DISCRIMINATOR or MEMBER.fullmatch(name)}
+    networks = {name: bundle.state(name) for name in (*bundle.members, DISCRIMINATOR) if name in bundle.files}
     known = {name: path.read_bytes() for name in PROMPT_FILES if (path := source / name).is_file()}
     return write_bundle(folder, bundle.spec, networks=networks, extras=known | extras)
 
