@@ -2,25 +2,29 @@
 
     python benchmarks/int8_turns.py --root .ganline/ws/speedup-fashion --out benchmarks/results/int8_turns.json
 
-`ganline speedup` lets all forms take turns. Milliseconds at batch 1 and images a second at batch 64, one thread. With
-`--guidance S` the teacher is also drawn with classifier-free guidance (two passes a token).
+`ganline speedup` lets all forms take turns. Milliseconds at batch 1 and images a second at batch 64, one thread. Of a
+mixture its first member alone is timed, too: what choosing costs. With `--guidance S` the teacher is also drawn with classifier-free guidance (two passes a token).
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from whole_test import export_guided
 
 from ganline.acceleration.benchmark import drawing_inputs, measure_times
 from ganline.acceleration.decoding_onnx import open_teacher
+from ganline.acceleration.runtime import exported, open_generator
 from ganline.config import load_config
 from ganline.devices import available_cores, cpu_model, host, make_exact
 from ganline.files import write_json
+from ganline.models.spec import Generator
 from ganline.speeding.forms import forms
 from ganline.stages.accelerating import TEACHER
+from ganline.stages.places import ACCELERATED
 
 TIME_SEED = 12_101
 
@@ -36,6 +40,9 @@ def main() -> None:
     config, compute = load_config(arguments.root), host()
     every = forms(config, arguments.root, compute, prompts=False)
     opens = {f"{model} int8": every[f"{model} int8"] for model in (TEACHER, *arguments.ways)}
+    for way in arguments.ways:
+        if len(files := exported(arguments.root / ACCELERATED / way, "int8")) > 1:
+            opens[f"{way} one member int8"] = partial(one_member, files[0])
     with tempfile.TemporaryDirectory() as scratch:
         if arguments.guidance is not None:
             export_guided(config, arguments.root, arguments.guidance, Path(scratch))
@@ -53,6 +60,10 @@ def main() -> None:
         print(f"{name}: {each['p50_ms']:.4f} ms, {each['throughput']:,.0f} images/s; ratios to the teacher {ratios}")
     if arguments.out:
         write_json(arguments.out, {"machine": {"cpu": cpu_model(), "cores": available_cores()}, "int8": times})
+
+
+def one_member(path: Path, threads: int) -> Generator:
+    return open_generator(path, threads=threads)
 
 
 if __name__ == "__main__":
