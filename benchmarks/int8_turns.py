@@ -3,7 +3,8 @@
     python benchmarks/int8_turns.py --root .ganline/ws/speedup-fashion --out benchmarks/results/int8_turns.json
 
 `ganline speedup` lets all forms take turns. Milliseconds at batch 1 and images a second at batch 64, one thread. Of a
-mixture its first member alone is timed, too: what choosing costs. With `--guidance S` the teacher is also drawn with classifier-free guidance (two passes a token).
+mixture its first member alone is timed, too: what choosing costs. With `--guidance S` the teacher is also drawn with
+classifier-free guidance (two passes a token).
 """
 
 from __future__ import annotations
