@@ -16,7 +16,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ganline.evaluation.uncertainty import paired_differences, paired_intervals
 from ganline.files import read_json, write_json
+from ganline.page.glossary import figure, groups, metric, span, titled
+from ganline.page.glossary import pair as pair_of
 from ganline.page.pareto import form_name
 from ganline.stages.places import SPEEDUP
 
@@ -28,7 +31,8 @@ Study = Mapping[str, Any]
 
 
 def without_seeds(study: dict[str, Any]) -> dict[str, Any]:
-    """The study, its records cut to what is told."""
+    """The study, its records cut to what is told, and every figure of the headline's pair with their difference."""
+    study.setdefault("pair", paired(study))
     for variant in study["variants"]:
         quality = variant["quality"]
         variant["quality"] = {
@@ -37,6 +41,27 @@ def without_seeds(study: dict[str, Any]) -> dict[str, Any]:
             if key in quality
         }
     return study
+
+
+def headline(study: Study) -> Mapping[str, Any]:
+    verdict = study["verdict"]
+    return verdict["equal"] or verdict["nearer"] or verdict["best"]  # type: ignore[no-any-return]
+
+
+def paired(study: Study) -> dict[str, dict[str, Any]]:
+    """Figure -> [teacher's, student's], what real images score, and the interval of the difference over seeds of noise,
+    of the headline's student and the teacher's form nearest to real images; nothing where seeds were cut already."""
+    quality = {f"{each['model']} {each['form']}": each["quality"] for each in study["variants"]}
+    chosen = headline(study)
+    before, after = quality[chosen["teacher_best"]], quality[chosen["student"]]
+    return {
+        key: {
+            "values": [value(before, key), value(after, key)],
+            "floor": before[key].get("floor"),
+            "interval": list(paired_intervals(key, before[key], after[key])[0]),
+        }
+        for key in paired_differences(before, after)
+    }
 
 
 def value(quality: Mapping[str, Any], key: str) -> float:
@@ -148,6 +173,23 @@ def ratios(study: Study) -> Iterator[str]:
     )
 
 
+def beside(study: Study) -> Iterator[str]:
+    """Every figure of the headline's pair; of some studies only what is in `variants` was kept."""
+    if not (figures := study["pair"]):
+        return
+    chosen = headline(study)
+    sides = f"{named(chosen['teacher_best'])} | {named(chosen['student'])}"
+    yield f"| figure | {sides} | difference over seeds | real images |"
+    yield "|---|---|---|---|---|"
+    for _, keys in groups(list(figures)):
+        for key in keys:
+            (before, after), (low, high) = figures[key]["values"], figures[key]["interval"]
+            style = metric(key).style
+            told = *pair_of(before, after, style), f"{figure(after - before, style)} [{span(low, high, style)}]"
+            yield f"| {titled(key)} | {' | '.join(told)} | {figure(figures[key]['floor'], style)} |"
+    yield ""
+
+
 def models(study: Study) -> Iterator[str]:
     """What the language model reaches, and how long both sides were trained."""
     tokenizer, language, bank = (study[key] for key in ("tokenizer", "language", "bank"))
@@ -232,7 +274,9 @@ def prompts(study: Study) -> Iterator[str]:
 
 def section(study: Study) -> str:
     facts = [f"- {each}" for part in (ratios, models) for each in part(study)]
-    return "\n".join([protocol(study), "", *variants(study), "", *facts, "", *ways(study), "", *prompts(study)])
+    return "\n".join(
+        [protocol(study), "", *variants(study), "", *facts, "", *beside(study), *ways(study), "", *prompts(study)]
+    )
 
 
 def marks(study: Study) -> tuple[str, str]:
