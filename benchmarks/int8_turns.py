@@ -3,20 +3,22 @@
     python benchmarks/int8_turns.py --root .ganline/ws/speedup-fashion --out benchmarks/results/int8_turns.json
 
 `ganline speedup` lets all forms take turns. Milliseconds at batch 1 and images a second at batch 64, one thread. Of a
-mixture its first member alone is timed, too: what choosing costs. With `--guidance S` the teacher is also drawn with
-classifier-free guidance (two passes a token).
+mixture its first member alone is timed, too: what being six costs. With `--guidance S` the teacher is also drawn with
+classifier-free guidance (two passes a token). `--settle MS …` asks how the ratio depends on how long a form runs in its
+turn before its times count.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from whole_test import export_guided
 
-from ganline.acceleration.benchmark import drawing_inputs, measure_times
+from ganline.acceleration.benchmark import Measured, drawing_inputs, measure_times
 from ganline.acceleration.decoding_onnx import open_teacher
 from ganline.acceleration.runtime import exported, open_generator
 from ganline.config import load_config
@@ -35,6 +37,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True, help="a workspace where `ganline speedup` ran")
     parser.add_argument("--ways", nargs="+", default=["narrow"])
     parser.add_argument("--guidance", type=float, help="draw the teacher with this guidance, too")
+    parser.add_argument("--settle", type=float, nargs="*", default=(), metavar="MS")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     make_exact()
@@ -49,18 +52,33 @@ def main() -> None:
             export_guided(config, arguments.root, arguments.guidance, Path(scratch))
             name = f"{TEACHER} with guidance {arguments.guidance} int8"
             opens[name] = lambda threads: open_teacher(Path(scratch), "int8", threads=threads)
-        draw = drawing_inputs(seed=TIME_SEED, compute=compute)
-        clocked = measure_times(opens, threads=1, rounds=200, seconds=120, draw=draw, compute=compute)
-    times = {
-        name: {"p50_ms": each.p50_ms, "p95_ms": each.p95_ms, "throughput": each.throughput, "rounds": each.rounds}
-        for name, each in clocked.timings.items()
-    }
+        clock = partial(
+            measure_times,
+            opens,
+            threads=1,
+            rounds=200,
+            draw=drawing_inputs(seed=TIME_SEED, compute=compute),
+            compute=compute,
+        )
+        times = told(clock(seconds=120))
+        by_settling = {f"{ms:g} ms": told(clock(seconds=30, settle_ms=ms)) for ms in arguments.settle}
+    if arguments.out:
+        where = {"cpu": cpu_model(), "cores": available_cores()}
+        write_json(arguments.out, {"machine": where, "int8": times, "by milliseconds of settling": by_settling})
+
+
+def told(clocked: Measured) -> dict[str, dict[str, float]]:
+    """Each form's times, printed with their ratios to the teacher's."""
+    times = {name: asdict(each) for name, each in clocked.timings.items()}
     teacher = times[f"{TEACHER} int8"]
     for name, each in times.items():
-        ratios = f"{teacher['p50_ms'] / each['p50_ms']:.1f} and {each['throughput'] / teacher['throughput']:.1f}"
-        print(f"{name}: {each['p50_ms']:.4f} ms, {each['throughput']:,.0f} images/s; ratios to the teacher {ratios}")
-    if arguments.out:
-        write_json(arguments.out, {"machine": {"cpu": cpu_model(), "cores": available_cores()}, "int8": times})
+        ratios = ", ".join(f"{key} {teacher[key] / each[key]:.1f}" for key in ("p50_ms", "first_ms", "early_ms"))
+        ratios += f", throughput {each['throughput'] / teacher['throughput']:.1f}"
+        print(
+            f"{name}: {each['p50_ms']:.4f} ms, {each['throughput']:,.0f} images/s; teacher's times: {ratios}",
+            flush=True,
+        )
+    return times
 
 
 def one_member(path: Path, threads: int) -> Generator:

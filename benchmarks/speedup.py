@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ganline.acceleration.study import SETTLED
 from ganline.evaluation.uncertainty import paired_differences, paired_intervals
 from ganline.files import read_json, write_json
 from ganline.page.glossary import figure, groups, metric, span, titled
@@ -95,6 +96,17 @@ def shown(study: Study) -> list[Mapping[str, Any]]:
     return [each for each in study["variants"] if first.setdefault(each["macs"], each["model"]) == each["model"]]
 
 
+def clock(given: Mapping[str, Any]) -> str:
+    """How times were taken, as far as the study recorded it."""
+    if SETTLED not in given:
+        return ""
+    rounds, batches, (single, wide) = given["rounds"], given["rounds of batches"], given["passes a turn"]
+    return (
+        f"{rounds} rounds of single images and {batches} of batches, in an order drawn anew each round; in its turn a "
+        f"form runs for {given[SETTLED]:g} ms or a pass, then {single} passes count, {wide} of batches; "
+    )
+
+
 def protocol(study: Study) -> str:
     given, machine, quality = study["protocol"], study["machine"], teacher(study)["quality"]
     seeds = given["seeds"]
@@ -103,7 +115,7 @@ def protocol(study: Study) -> str:
     )
     return (
         f"N = {given['n']:,}, generator seeds {seeds[0]} to {seeds[-1]}, {given['split']} split; "
-        f"{given['threads']} thread on either side, from noise and class to uint8 pixels; "
+        f"{given['threads']} thread on either side, from noise and class to uint8 pixels; {clock(given)}"
         f"{machine['cores']} cores of an {machine['device']} "
         f"({machine['cpu_capability']}); load {machine['load before']} before the "
         f"times, {machine['load after']} after. Distances: {first} and in brackets {second}. Students of one network "
@@ -137,9 +149,17 @@ def compared(given: Mapping[str, Any]) -> str:
     told = (
         f"{named(given['student'])}: **{given['latency_ratio']:.1f} times less time at batch 1** "
         f"({given['student_ms']:.3f} against {given['teacher_ms']:.2f} ms) and **{given['throughput_ratio']:.1f} "
-        f"times as many images at batch {given['batch']}** ({images:,.0f} against {teachers_images:,.0f}); distance "
-        f"{given['student_distance']:.3f} against {given['teacher_distance']:.3f}, {given['difference']:+.3f} "
-        f"{signed(given['interval'])} over seeds"
+        f"times as many images at batch {given['batch']}** ({images:,.0f} against {teachers_images:,.0f}); "
+    )
+    if "first_ratio" in given:
+        told += (
+            f"after other work, with cold caches, {given['first_ratio']:.1f} times less time "
+            f"({given['student_first_ms']:.3f} against {given['teacher_first_ms']:.2f} ms), by the clock of studies "
+            f"before the tenth {given['early_ratio']:.1f} times; "
+        )
+    told += (
+        f"distance {given['student_distance']:.3f} against {given['teacher_distance']:.3f}, "
+        f"{given['difference']:+.3f} {signed(given['interval'])} over seeds"
     )
     if given.get("halves"):
         told += f", against the halves {signed(given['halves'][0])} and {signed(given['halves'][1])}"
@@ -175,7 +195,7 @@ def ratios(study: Study) -> Iterator[str]:
 
 def beside(study: Study) -> Iterator[str]:
     """Every figure of the headline's pair; of some studies only what is in `variants` was kept."""
-    if not (figures := study["pair"]):
+    if not (figures := study.get("pair")):
         return
     chosen = headline(study)
     sides = f"{named(chosen['teacher_best'])} | {named(chosen['student'])}"

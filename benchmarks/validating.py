@@ -1,4 +1,8 @@
-"""Distances to the validation split by both extractors: what recipes are chosen by. The test split is not read."""
+"""Distances to the validation split by both extractors: what recipes are chosen by. The test split is not read.
+
+Classes are drawn as often as training images have them. Rows of ways.jsonl and mixture.json before the tenth study drew
+them uniformly: the same seeds gave other images.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,9 @@ def distances(
     looking = {FIRST: Extractor.load(root / EXTRACTOR, compute), SECOND: Extractor.load(root / JUDGE, compute)}
     val = look(split_batches(prepared.split("val"), device=compute.device), looking, pixels=False)
     real = {role: fit_gaussian(features) for role, features in val.by.items()}
-    weights = torch.bincount(torch.from_numpy(prepared.split("train").labels), minlength=len(prepared.labels))
+    weights = None
+    if prepared.labels:
+        weights = torch.bincount(torch.from_numpy(prepared.split("train").labels), minlength=len(prepared.labels))
 
     def measured(G: Generator) -> Figures:
         found: Figures = {}

@@ -71,7 +71,7 @@ def main() -> None:
     options = laid_over(arguments.options)
     section = configured(config, arguments.way, arguments.seed, options)
     make_exact()
-    compute, prepared = pick(section.precision), Prepared(ROOT / PREPARE)
+    compute, prepared, measured = pick(section.precision), Prepared(ROOT / PREPARE), distances(ROOT, pick("fp32"))
     image = ImageSpec(resolution=prepared.resolution, channels=prepared.channels)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as work:
         started = time.process_time()
@@ -84,8 +84,7 @@ def main() -> None:
             compute=compute,
         )
         cpu_seconds = time.process_time() - started
-    measured = distances(ROOT, pick("fp32"))(state.G_ema)
-    found = {key: [round(value, 4) for value in values] for key, values in measured.items()}
+    found = {key: [round(value, 4) for value in values] for key, values in measured(state.G_ema).items()}
     row = {
         "way": arguments.way,
         "name": arguments.name,

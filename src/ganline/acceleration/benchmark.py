@@ -1,13 +1,14 @@
 """The clock for generators, the same for teacher and students.
 
-All forms take turns, so that a busy moment meets them all; every pass has inputs of its own, drawn beforehand; what a
-pass returns is there before the clock stops. Threads are the same on all sides. Only ratios within one call carry over
-to another moment or machine.
+All forms take turns, so that a busy moment meets them all, in an order that is drawn anew each round; inputs differ
+from pass to pass and are drawn beforehand; what a pass returns is there before the clock stops. Threads are the same on
+all sides. Only ratios within one call carry over to another moment or machine.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,22 +38,26 @@ Pass = Callable[[int], object]
 WARM_UP, PASSES, BATCH_PASSES = 3, 5, 2
 """Passes of a form before the clock; in each of its turns, of single images and of batches."""
 SETTLE_MS = 10.0
-"""Before a form's times count in its turn, the same for all: about one pass of a language model. One pass of each would
-leave a GAN's caches, and all members of a mixture but one, to the forms before it."""
+"""How long a form runs in its turn before its times count, in whole passes: one or two of a language model, a hundred
+of a GAN. One pass of each would leave a GAN's caches, and all members of a mixture but one, to the forms before it."""
+EARLY = slice(1, 6)
+"""The passes of a turn that counted in studies before the tenth, where forms settled for one pass."""
 LONGEST_REASON = 300
+ORDER_SEED = 1
 LOOK_SECONDS = 1.0
 """How long the machine is watched before the clock starts."""
-POOL = 256
-"""Images whose inputs are drawn beforehand; then they come again."""
+POOL, LEAST_POOL = 256, 16
+"""Images, and batches at least, whose inputs are drawn beforehand; then they come again."""
 
 
 @dataclass(frozen=True)
 class Turns:
-    """Milliseconds of each pass, form by form; those of each turn's first, which are not among them where turns settle;
-    and how many rounds there were."""
+    """Milliseconds of each pass that counts, form by form; of each turn's first, and of its EARLY ones, which are not
+    among them where turns settle; and how many rounds there were."""
 
     ms: list[list[float]]
     first_ms: list[list[float]]
+    early_ms: list[list[float]]
     rounds: int
 
 
@@ -77,8 +82,8 @@ def take_turns(
     seconds: float | None = None,
 ) -> Turns:
     """Time all forms round by round, each `passes` times in its turn, until `rounds` are done or `seconds` are over
-    (but one at least). A turn begins with passes for `settle_ms`, which are not counted: they bring the form's weights
-    back to the caches that the others used. Their inputs are those of the passes that follow."""
+    (but one at least). A turn begins with whole passes for at least `settle_ms`, which do not count: they bring the
+    form's weights back to the caches that the others used. Their inputs are those that come after the counted ones."""
     with torch.inference_mode():
         for run in forms:
             for number in range(warm_up):
@@ -86,17 +91,23 @@ def take_turns(
         compute.synchronize()
         ms: list[list[float]] = [[] for _ in forms]
         first_ms: list[list[float]] = [[] for _ in forms]
+        early_ms: list[list[float]] = [[] for _ in forms]
+        order, draws = list(range(len(forms))), random.Random(ORDER_SEED)
         begun, done = time.perf_counter(), 0
         while done < rounds and (not done or seconds is None or time.perf_counter() - begun < seconds):
-            for own, first, run in zip(ms, first_ms, forms, strict=True):
-                at, settled = done * passes, list[float]()
-                while sum(settled) < settle_ms:
+            draws.shuffle(order)
+            for which in order:
+                run, at, settled, left = forms[which], done * passes, list[float](), settle_ms
+                while left > 0:
                     settled.append(pass_ms(run, at + passes + len(settled), compute))
+                    left -= settled[-1]
                 counted = [pass_ms(run, at + turn, compute) for turn in range(passes)]
-                own += counted
-                first.append((settled or counted)[0])
+                first, *_ = every = [*settled, *counted]
+                ms[which] += counted
+                first_ms[which].append(first)
+                early_ms[which] += every[EARLY]
             done += 1
-    return Turns(ms, first_ms, done)
+    return Turns(ms, first_ms, early_ms, done)
 
 
 def pass_ms(run: Pass, number: int, compute: Compute) -> float:
@@ -117,6 +128,7 @@ def measure_times(
     draw: Draw,
     compute: Compute,
     batch: int = 64,
+    settle_ms: float = SETTLE_MS,
 ) -> Measured:
     """Times of each form: a single image on one thread, and `batch` of them on `threads`.
 
@@ -124,7 +136,7 @@ def measure_times(
     """
     warn_if_busy(threads)
     single, cold_ms, failed = open_all(forms, draw=draw, compute=compute)
-    turns = partial(take_turns, rounds=rounds, seconds=seconds / 2, compute=compute, settle_ms=SETTLE_MS)
+    turns = partial(take_turns, rounds=rounds, seconds=seconds / 2, compute=compute, settle_ms=settle_ms)
     passes = partial(passes_of, draw=draw)
     with torch_threads(1):
         latency = turns([passes(G, batch=1) for G in single.values()])
@@ -136,16 +148,19 @@ def measure_times(
         with torch.inference_mode():
             images = {name: to_pixels(G(*draw(G, batch, 0))).cpu() for name, G in wide.items()}
     timings = {}
-    for name, ms, first_ms, batch_ms in zip(single, latency.ms, latency.first_ms, flow.ms, strict=True):
+    clocked = zip(single, latency.ms, latency.first_ms, latency.early_ms, flow.ms, strict=True)
+    for name, ms, first_ms, early_ms, batch_ms in clocked:
         p50, p95 = np.percentile(ms, (50, 95))
         timings[name] = Timing(
             p50_ms=float(p50),
             p95_ms=float(p95),
             first_ms=statistics.median(first_ms),
+            early_ms=statistics.median(early_ms),
             throughput=1000 * batch / statistics.median(batch_ms),
             batch=batch,
             cold_ms=cold_ms[name],
             rounds=latency.rounds,
+            batch_rounds=flow.rounds,
         )
     return Measured(timings, failed, images)
 
@@ -196,8 +211,8 @@ def warn_if_busy(threads: int) -> None:
 
 
 def passes_of(G: Generator, *, batch: int, draw: Draw) -> Pass:
-    """The pass of a generator, to pixels in the host's memory: each has the next inputs of a pool of POOL images."""
-    count = max(POOL // batch, 2)
+    """The pass of a generator, to pixels in the host's memory: each has the next inputs of a pool."""
+    count = max(POOL // batch, LEAST_POOL)
     pool = [draw(G, batch, number) for number in range(count)]
     return lambda number: to_pixels(G(*pool[number % count])).cpu()
 

@@ -11,24 +11,29 @@ FORMS = ("eager", "compiled", "onnx", "int8")
 """torch as it is; torch.compile; ONNX Runtime in float32; ONNX Runtime with int8 weights and activations."""
 
 EQUAL_PIXELS = "equal_pixels"
+SETTLED = "milliseconds before times count"
+"""In a study's protocol: how long a form runs in its turn before its times count."""
 
 
 @dataclass(frozen=True)
 class Timing:
     """Times of one variant: from noise and condition to uint8 pixels, the tokenizer's decoder included.
 
-    Milliseconds; `first_ms` is the median of first passes after all other forms had their turn (caches are then cold),
-    which are not among the others; `throughput` in images a second at batch `batch`; `cold_ms` with libraries loaded:
-    opening or compiling, and the first image.
+    Milliseconds, medians: `p50_ms` (and p95) of passes one after another; `first_ms` of first passes after other forms
+    had their turn (caches are then cold); `early_ms` of the five that follow the first, which studies before the tenth
+    called p50. `throughput` in images a second at batch `batch`; `cold_ms` with libraries loaded: opening or compiling,
+    and the first image.
     """
 
     p50_ms: float
     p95_ms: float
     first_ms: float
+    early_ms: float
     throughput: float
     batch: int
     cold_ms: float
     rounds: int
+    batch_rounds: int
 
 
 @dataclass(frozen=True)

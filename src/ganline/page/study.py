@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from ganline.acceleration.ratios import MARGIN
-from ganline.acceleration.study import Study, Variant
+from ganline.acceleration.study import SETTLED, Study, Variant
 from ganline.page import plain
 from ganline.page.fairness import unfairnesses
 from ganline.page.glossary import figure, interval, is_number, metric, number, span, titled
@@ -57,7 +57,8 @@ NOT_MEASURED: Mapping[str, str] = {
     "verdict": "ratios at equal quality",
 }
 RATIOS = (
-    ("latency_ratio", "Latency at batch 1", "shorter than the language model’s fastest"),
+    ("latency_ratio", "Latency at batch 1", "shorter than the language model’s fastest, one image after another"),
+    ("first_ratio", "After other work", "shorter for an image with cold caches on both sides"),
     ("throughput_ratio", "Throughput at batch {batch}", "as much as the language model’s highest"),
 )
 
@@ -77,6 +78,7 @@ def render_study(study: Study, *, pictures: Mapping[str, bytes]) -> str:
         sentences=sentences(study),
         compared=compared(study),
         side_by_side=side_by_side(study),
+        settled=settled(study),
         svgs=[quality_against_latency_svg(study, narrow=narrow) for narrow in (False, True)] if points(study) else [],
         pareto=[tip(each) for each in best],
         models=models(study),
@@ -124,6 +126,12 @@ def settings(study: Study) -> list[tuple[str, str]]:
     """The protocol; a setting that is None is switched off."""
     given = {key: "none" if each is None else each for key, each in study.protocol.items()}
     return plain.facts(given, skip=("seeds",)) + seeds_fact(study)
+
+
+def settled(study: Study) -> str:
+    """How long forms run before their times count; nothing where it was not recorded."""
+    given = study.protocol.get(SETTLED)
+    return f"{figure(given)} ms" if is_number(given) else ""
 
 
 def seeds_fact(study: Study) -> list[tuple[str, str]]:

@@ -75,9 +75,9 @@ def told(root: Path) -> str:
 
 def measured(config: Config, root: Path, compute: Compute) -> Study:
     """Times of every form, beside the quality that the DAG found."""
-    from ganline.acceleration.benchmark import drawing_inputs, measure_times
+    from ganline.acceleration.benchmark import BATCH_PASSES, PASSES, SETTLE_MS, drawing_inputs, measure_times
     from ganline.acceleration.ratios import verdict
-    from ganline.acceleration.study import Study, Variant
+    from ganline.acceleration.study import SETTLED, Study, Variant
 
     section, quality, load = config.speedup, read_json(root / QUALITY), psutil.getloadavg()[0]
     opens = forms(config, root, compute, prompts=False)
@@ -120,6 +120,9 @@ def measured(config: Config, root: Path, compute: Compute) -> Study:
         | {
             "threads": section.threads,
             "rounds": max((v.timing.rounds for v in variants), default=0),
+            "rounds of batches": max((v.timing.batch_rounds for v in variants), default=0),
+            "passes a turn": [PASSES, BATCH_PASSES],
+            SETTLED: SETTLE_MS,
             "batch": section.batch,
             "n": variants[0].quality["fd"]["n"] if variants else 0,
             "seeds": list(config.quality.seeds),

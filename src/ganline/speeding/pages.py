@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from ganline.models.spec import Generator
 
 RACE_SEED = 10_002
-SETTLING = 3
-"""Passes before each that is recorded, as the study's times are of settled passes: partial images empty the caches."""
 STUDY, PAGE, RACE, PICTURE = "study.json", "study.html", "race.html", "quality_against_latency.png"
 
 
@@ -92,11 +91,13 @@ def race(config: Config, root: Path, compute: Compute, found: Study) -> str:
 
 
 def settle(G: Generator, number: int, compute: Compute) -> None:
-    """Paint the images that follow: with the same noise a mixture would warm the one member that is recorded next."""
+    """Paint other images for as long as the study's clock lets a form settle: recording empties the caches."""
+    from ganline.acceleration.benchmark import SETTLE_MS, pass_ms
     from ganline.images import to_pixels
 
-    for other in range(number + 1, number + 1 + SETTLING):
-        to_pixels(G(*race_inputs(G, other, compute))).cpu()
+    other, left = count(number + 1), SETTLE_MS
+    while left > 0:
+        left -= pass_ms(lambda at: to_pixels(G(*race_inputs(G, at, compute))).cpu(), next(other), compute)
 
 
 def race_inputs(G: Generator, number: int, compute: Compute) -> tuple[torch.Tensor, torch.Tensor | None]:

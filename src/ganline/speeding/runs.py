@@ -37,7 +37,7 @@ def log_study(config: Config, root: Path, found: Study) -> None:
             if key in ("fd", "fd_second", "recall", "coverage", "label_accuracy")
         }
     for kind in ("equal", "nearer", "best"):
-        for key in ("latency_ratio", "throughput_ratio"):
+        for key in ("latency_ratio", "first_ratio", "throughput_ratio"):
             if found.verdict[kind]:
                 name = f"{kind}_quality/{key}"
                 figures[name] = {"name": name, "value": found.verdict[kind][key]}

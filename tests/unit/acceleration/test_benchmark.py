@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from ganline.acceleration.benchmark import (
+    LEAST_POOL,
     drawing_inputs,
     measure_times,
     passes_of,
@@ -58,9 +60,21 @@ def test_forms_take_turns_and_settle_for_equal_times_which_are_not_counted() -> 
     # Those that settle have the inputs of passes to come, and none of those that count in this turn.
     assert slow == ["slow0", "slow2", "slow0", "slow1", "slow4", "slow2", "slow3"]
     assert quick[:3] == ["quick0", "quick2", "quick3"] and quick[-2:] == ["quick2", "quick3"]
-    assert log.index("quick2") > log.index("slow1")
     assert turns.rounds == 2 and [len(own) for own in turns.ms] == [4, 4]
-    assert [len(own) for own in turns.first_ms] == [2, 2]
+    assert [len(own) for own in turns.first_ms] == [2, 2] and turns.first_ms[0][0] not in turns.ms[0]
+    # What studies before the tenth counted: the five passes after a turn's first, here all that there are.
+    assert [len(own) for own in turns.early_ms] == [4, len(quick) - 1 - 2] and set(turns.ms[0]) <= set(
+        turns.early_ms[0]
+    )
+
+
+def test_forms_take_turns_in_an_order_that_is_drawn_anew_each_round() -> None:
+    log: list[int] = []
+    forms = [partial(lambda which, number: log.append(which), which) for which in range(4)]
+    take_turns(forms, rounds=8, passes=2, warm_up=0, compute=CPU)
+    rounds = [log[start : start + 8] for start in range(0, 64, 8)]
+    assert all(sorted(each[::2]) == [0, 1, 2, 3] and each[::2] == each[1::2] for each in rounds)
+    assert len(set(map(tuple, rounds))) > 3
 
 
 def test_without_settling_the_first_pass_counts() -> None:
@@ -136,10 +150,10 @@ def test_inputs_are_functions_of_seed_and_number_and_prompts_are_rows_of_those_g
 def test_a_pool_of_inputs_comes_again_when_it_is_used_up() -> None:
     G = Sleeper(0.0, [], "a")
     run = passes_of(G, batch=128, draw=drawing_inputs(seed=0, compute=CPU))
-    for number in range(3):
+    for number in range(LEAST_POOL + 1):
         run(number)
-    first, second, third = (told[0] for told in G.told)
-    assert torch.equal(first, third) and not torch.equal(first, second)
+    first, second, *_, again = (told[0] for told in G.told)
+    assert torch.equal(first, again) and not torch.equal(first, second)
 
 
 @pytest.mark.parametrize(("percent", "warned"), [(5.0, False), (75.0, True)])

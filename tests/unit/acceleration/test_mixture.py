@@ -110,8 +110,19 @@ def test_exported_members_are_one_generator_in_the_order_of_their_numbers(tmp_pa
     z[:, -1] = torch.tensor([-2.0, 0.0, 2.0, -1.0, float(G.bounds[0]), 0.1, 3.0])  # each member, and an edge
     assert levels_apart(opened(z, label), G(z, label)) <= 1
     for i in range(len(z)):
-        one, told = z[i : i + 1], None if label is None else label[i : i + 1]
-        assert levels_apart(opened(one, told), G(one, told)) <= 1
+        for some in (slice(i, i + 1), slice(i, i + 2)):  # one image; two, without some of the members
+            told = None if label is None else label[some]
+            assert levels_apart(opened(z[some], told), G(z[some], told)) <= 1
+
+
+def test_exported_members_take_prompts(tmp_path) -> None:
+    networks = members(prompt_dim=2)
+    for number, network in enumerate(networks):
+        export_generator(fold(network), tmp_path / f"int8-{number:02}.onnx", prompt_dim=2)
+    opened, G = open_generators(tmp_path, "int8"), mixture(networks)
+    z, prompt = torch.randn(9, G.z_dim), torch.randn(9, 2)
+    assert (opened.z_dim, opened.prompt_dim, opened.num_classes) == (G.z_dim, 2, 0)
+    assert levels_apart(opened(z, prompt), G(z, prompt)) <= 1
 
 
 @pytest.mark.skipif(cpp_compiler() is None, reason="torch.compile needs a C++ compiler")

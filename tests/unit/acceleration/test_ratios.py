@@ -31,7 +31,9 @@ def variant(
         model=model,
         kind="teacher" if model == "teacher" else "student",
         form=form,
-        timing=Timing(p50_ms, 2 * p50_ms, 3 * p50_ms, throughput, batch, cold_ms=1.0, rounds=50),
+        timing=Timing(
+            p50_ms, 2 * p50_ms, 3 * p50_ms, p50_ms, throughput, batch, cold_ms=1.0, rounds=50, batch_rounds=9
+        ),
         quality={} if fd is None else {key: record(key, fd + pattern) for key in ("fd", "fd_second")},
         num_bytes=1,
         macs=1,
@@ -56,6 +58,8 @@ def test_the_student_is_one_form_and_the_teacher_at_its_best_in_every_respect() 
     assert (equal["student"], equal["teacher_best"]) == ("s1 onnx", "teacher onnx")
     assert (equal["teacher_latency"], equal["teacher_throughput"]) == ("teacher onnx", "teacher int8")
     assert equal["latency_ratio"] == pytest.approx(10.0 / 0.4)
+    assert equal["first_ratio"] == pytest.approx(equal["teacher_first_ms"] / equal["student_first_ms"])
+    assert (equal["teacher_first_ms"], equal["student_first_ms"]) == (pytest.approx(30.0), pytest.approx(1.2))
     assert equal["throughput_ratio"] == pytest.approx(4000.0 / 400.0)
     assert equal["difference"] == pytest.approx(-0.05) and equal["surely_better"]
     best = found["best"]

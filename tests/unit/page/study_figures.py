@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ganline.acceleration.ratios import verdict
-from ganline.acceleration.study import Study, Timing, Variant
+from ganline.acceleration.study import SETTLED, Study, Timing, Variant
 from ganline.evaluation.uncertainty import spread
 from ganline.language.recording import Recording
 from ganline.page.race import Painting
@@ -62,7 +62,14 @@ def variant(model: str, form: str) -> Variant:
         model=model,
         kind="teacher" if teacher else "student",
         form=form,
-        timing=Timing(p50 * nudge, 1.08 * p50 * nudge, 1.3 * p50 * nudge, throughput / nudge, 64, cold, 40),
+        timing=Timing(
+            *(share * p50 * nudge for share in (1.0, 1.08, 1.3, 1.02)),
+            throughput / nudge,
+            64,
+            cold,
+            rounds=40,
+            batch_rounds=20,
+        ),
         quality=quality(model, form),
         num_bytes=(3_640_000 if teacher else 1_560_000) // (4 if form == "int8" else 1),
         macs=44_800_000 if teacher else 13_900_000,
@@ -93,6 +100,7 @@ def whole() -> Study:
         protocol={
             "threads": 1,
             "rounds": 40,
+            SETTLED: 10.0,
             "batch": 64,
             "temperature": 1.0,
             "top_k": None,

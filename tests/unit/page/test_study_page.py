@@ -198,6 +198,11 @@ def test_unfairness_is_shown_open_or_broken_as_the_figures_say() -> None:
     assert {each.held for each in unfairnesses(empty())} == {"open"}
     short = {each.title: each for each in unfairnesses(study(language=dict(whole().language) | {"kimg": 1.0}))}
     assert short["An untrained teacher"].held == "broken" and "less than these" in short["An untrained teacher"].done
+    for ratio, held in ((97.0, "held"), (60.0, "broken")):
+        best = dict(whole().headline) | {"latency_ratio": 100.0, "first_ratio": ratio}
+        told = replace(whole(), verdict={"words": "", "equal": best, "nearer": best, "best": best})
+        (clock,) = [each for each in unfairnesses(told) if each.title == "A warm clock"]
+        assert clock.held == held and f"it is {ratio:.0f} times" in clock.done
     first, *others = whole().variants
     blind = replace(first, quality={"fd": first.quality["fd"]})
     clocked = dict(whole().language) | {"train_cpu_seconds": 1000.0}
