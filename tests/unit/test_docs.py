@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -71,10 +72,12 @@ def test_the_readme_tells_the_figures_of_the_study() -> None:
         f"{best['teacher_ms']:.2f} ms",
         f"`narrow` {best['student_ms']:.3f} ms",
         f"{best['latency_ratio']:.0f} times less",
+        f"`narrow` {best['student_first_ms']:.2f} ms",
+        f"{best['first_ratio']:.0f} times less ({best['early_ratio']:.0f} by the clock",
         f"{turns['teacher int8']['p50_ms'] / turns[best['student']]['p50_ms']:.0f} where only int8",
         f"{best['teacher_throughput_value']:,.0f}",
         f"`narrow` {best['student_throughput']:,.0f}",
-        f"{best['throughput_ratio']:.0f} times as many",
+        f"{math.floor(best['throughput_ratio'])} times as many",
         f"`narrow` {form['fd']['value']:.3f}",
         f"`narrow` {form['fd_second']['value']:.3f}",
         *(f"[{low:+.3f}, {high:+.3f}]" for low, high in (each["interval"] for each in best["confirmed"].values())),
