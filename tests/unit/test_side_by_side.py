@@ -78,6 +78,7 @@ def test_a_killed_process_is_told_by_name_and_without_a_traceback(tmp_path: Path
 
 START = """
 import sys
+import signal
 from functools import partial
 from pathlib import Path
 sys.path.insert(0, {tests!r})
@@ -85,6 +86,7 @@ from unit.test_side_by_side import never_end
 from ganline.side_by_side import side_by_side
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell runs in the background ignores it
     side_by_side({{name: partial(never_end, Path({folder!r}) / name) for name in "ab"}}, at_once=2)
 """
 
