@@ -97,10 +97,16 @@ def test_no_process_outlives_ctrl_c_or_a_kill_of_who_started_them(tmp_path: Path
     script.write_text(START.format(tests=str(Path(__file__).parents[1]), folder=str(tmp_path)))
     parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     notes = [tmp_path / name for name in "ab"]
-    until(lambda: all(note.exists() and note.read_text() for note in notes))
-    parent.send_signal(how)  # to it alone: a terminal's Ctrl-C reaches the others too
-    parent.wait(timeout=20)
-    until(lambda: not any(lives(int(note.read_text())) for note in notes))
+    try:
+        until(lambda: all(note.exists() and note.read_text() for note in notes))
+        parent.send_signal(how)  # to it alone: a terminal's Ctrl-C reaches the others too
+        parent.wait(timeout=20)
+        until(lambda: not any(lives(int(note.read_text())) for note in notes))
+    finally:
+        parent.kill()
+        for note in notes:
+            if note.exists() and note.read_text() and lives(int(note.read_text())):
+                psutil.Process(int(note.read_text())).kill()
 
 
 def lives(pid: int) -> bool:
