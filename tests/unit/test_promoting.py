@@ -191,7 +191,7 @@ def test_a_version_below_its_floors_waits_for_no_decision(gate) -> None:
     gate.enter(1, class_coverage=0.5)
     assert gate.promote().action == "kept"
     own = gate.own()
-    assert own.action == "kept" and "refused: class_coverage_x_n512 is 0.5 (floor: >= 0.9)" in own.told
+    assert own.action == "kept" and "refused: class_coverage_x_n512 is 0.5 (bound: >= 0.9)" in own.told
     assert gate.actions == []
 
 

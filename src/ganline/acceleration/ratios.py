@@ -28,7 +28,10 @@ MARGIN = 0.1
 difference must stay below."""
 TIED = 1.05
 """Latencies up to so many times the least count as equal: then the nearest to real images is taken."""
-NONE_EQUAL = "No student form is surely as near to real images as the teacher: there is no ratio at equal quality."
+NONE_EQUAL = (
+    "No GAN is surely as near to real images as the language model: there is no ratio at equal quality. What the "
+    "nearest has, at another quality: "
+)
 NONE_BY_ALL = "By the first extractor alone, so that this is no ratio at equal quality: "
 Confirmation = Mapping[str, Mapping[str, Any]]
 """Name of a variant -> its distances to real images that no other distance has read, from noise of its own: records."""
@@ -60,18 +63,17 @@ def verdict(variants: Sequence[Variant], key: str = FD, *, confirmation: Confirm
     others = [each for each in DISTANCES if each != key]
     by_all = [each for each in by_first if all(is_no_farther(each, teachers, other, margin=MARGIN) for other in others)]
 
-    def told(student: Variant | None) -> dict[str, Any] | None:
-        if student is None:
-            return None
+    def told(student: Variant) -> dict[str, Any]:
         return against(student, teachers, key) | {"confirmed": confirmed(student, teachers, confirmation or {})}
 
-    equal, nearer = (told(fastest(each, key)) for each in (by_all, by_first))
+    equal, nearer = (told(each) if each else None for each in (fastest(by_all, key), fastest(by_first, key)))
+    closest = told(nearest(students, key))
     return {
         "teacher_best": best.name,
         "equal": equal,
         "nearer": nearer,
-        "best": told(nearest(students, key)),
-        "words": words(equal) if equal else NONE_BY_ALL + words(nearer) if nearer else NONE_EQUAL,
+        "best": closest,
+        "words": words(equal) if equal else NONE_BY_ALL + words(nearer) if nearer else NONE_EQUAL + words(closest),
     }
 
 
@@ -173,22 +175,28 @@ def confirmed(student: Variant, teachers: Sequence[Variant], fresh: Confirmation
     return told
 
 
+def called(name: str) -> str:
+    """`s1 int8` and `teacher eager` as parts of a sentence."""
+    model, form = name.split()
+    return f"{'the language model' if model == 'teacher' else model} in {form} form"
+
+
 def words(found: dict[str, Any]) -> str:
     """One paragraph that says what was compared with what."""
     low, high = found["interval"]
     halves = " and ".join(f"{low:+.3f} to {high:+.3f}" for low, high in found["halves"])
     halves = f" (against each half of the real images {halves})" if halves else ""
     return (
-        f"{found['student']} makes an image in {found['student_ms']:.2f} ms, "
-        f"{found['latency_ratio']:.1f} times as fast as {found['teacher_latency']} "
-        f"({found['teacher_ms']:.2f} ms), the teacher's fastest form at batch 1, one image after another; after other "
+        f"{called(found['student'])} makes an image in {found['student_ms']:.2f} ms, "
+        f"{found['latency_ratio']:.1f} times as fast as {called(found['teacher_latency'])} "
+        f"({found['teacher_ms']:.2f} ms), its fastest form at batch 1, one image after another; after other "
         f"work, with cold caches, in {found['student_first_ms']:.2f} ms, {found['first_ratio']:.1f} times as fast "
         f"({found['teacher_first_ms']:.2f} ms); "
         f"at batch {found['batch']} {found['student_throughput']:,.0f} images a second, "
-        f"{found['throughput_ratio']:.1f} times those of {found['teacher_throughput']} "
+        f"{found['throughput_ratio']:.1f} times those of {called(found['teacher_throughput'])} "
         f"({found['teacher_throughput_value']:,.0f}), its fastest form there. "
         f"Its {found['name']} is {found['student_distance']:.3f}, against {found['teacher_distance']:.3f} of "
-        f"{found['teacher_best']}, the teacher's best form: {found['difference']:+.3f}, "
+        f"{called(found['teacher_best'])}, its best form: {found['difference']:+.3f}, "
         f"95 % interval {low:+.3f} to {high:+.3f}{halves}." + beside(found["beside"]) + again(found["confirmed"])
     )
 
@@ -199,7 +207,7 @@ BESIDE = {"fd_second": "distance by the second extractor", "recall": "recall", "
 def beside(found: dict[str, list[float]]) -> str:
     """What else differs, with either sign: a sentence, or nothing."""
     told = [f"{BESIDE[key]} {teacher:.3f} and {student:.3f}" for key, (teacher, student) in found.items()]
-    return f" Beside it, the teacher's best form and the student: {', '.join(told)}." if told else ""
+    return f" Beside it, the language model's best form and the GAN: {', '.join(told)}." if told else ""
 
 
 def again(found: Mapping[str, Mapping[str, Any]]) -> str:

@@ -297,7 +297,7 @@ def search(study: Study) -> Unfairness:
     done = (
         "Sizes and recipes of the project's GANs were searched on the validation split of Fashion-MNIST; of the "
         "language model one size was tried. Work on the runtime went on for the GANs after the language model's had "
-        "ended: its calls from Python, one a token, are known to cost it some per cent."
+        "ended: its calls from Python, one a token, are estimated to cost it some per cent."
     )
     held: Held = "broken" if of_kind(study, "student") else "open"
     return Unfairness("Search on one side", "Tuning one side until it just meets the other.", done, held)

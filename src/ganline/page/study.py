@@ -161,9 +161,9 @@ def at_equal_quality(study: Study) -> Mapping[str, Any]:
 
 
 def sentences(study: Study) -> list[str]:
-    """The verdict in words, and what a student reaches that is not as good as its teacher."""
+    """The verdict in words, and what a student reaches that is as near by the first extractor alone."""
     told = [str(study.verdict["words"])] if study.verdict.get("words") else []
-    best, equal, nearer = study.verdict.get("best") or {}, at_equal_quality(study), study.verdict.get("nearer") or {}
+    equal, nearer = at_equal_quality(study), study.verdict.get("nearer") or {}
     if equal or nearer:
         told.append(EQUAL_QUALITY)
     if equal and nearer and nearer["student"] != equal["student"]:
@@ -171,13 +171,6 @@ def sentences(study: Study) -> list[str]:
             f"By the first extractor alone {called(nearer['student'])} is no farther either, with "
             f"{times(nearer['latency_ratio'])} lower latency and {times(nearer['throughput_ratio'])} the throughput; "
             f"its distance is {figure(nearer['student_distance'])}."
-        )
-    if best and not equal and not nearer:
-        told.append(
-            f"Not at equal quality: {called(best['student'])}, the nearest student, would have "
-            f"{times(best['latency_ratio'])} lower latency and {times(best['throughput_ratio'])} the throughput; its "
-            f"distance is {figure(best['student_distance'])}, that of {called(best['teacher_best'])} "
-            f"{figure(best['teacher_distance'])}."
         )
     return told
 

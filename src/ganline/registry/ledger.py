@@ -336,8 +336,8 @@ def figures(rows: Iterable[Row]) -> str:
         if row.rule == "min_improvement" and row.change is not None:
             change = f"{row.change:+.3g} [{row.low:+.3g}, {row.high:+.3g}]"
             return f"distance {row.champion:.4g} -> {row.challenger:.4g}, change {change}"
-    for rule in ("floors.fd_max", "floors.fd_ratio_max"):
+    for rule, called in (("fd_max", "distance"), ("fd_ratio_max", "distance over that of real images")):
         for row in rows:
-            if row.rule == rule and row.challenger is not None:
-                return f"{'distance' if rule.endswith('fd_max') else 'distance / floor'} {row.challenger:.4g}"
+            if row.rule == f"floors.{rule}" and row.challenger is not None:
+                return f"{called} {row.challenger:.4g}"
     return ""

@@ -190,7 +190,7 @@ FLOORS: Mapping[str, Bound] = {
     "label_accuracy_min": Bound("label_accuracy", value, "{name}", ">="),
     "modes_min": Bound("modes", value, "{name}", ">="),
     "copied_share_max": Bound("copied_share", excess, "{name} beyond that of real images", "<="),
-    "c_t_min": Bound("c_t", value, "{name}", ">="),
+    "c_t_min": Bound("c_t", value, "{name} (far below 0: copies)", ">="),
     "latency_ms_max": Bound("latency_ms", value, "milliseconds of one image", "<="),
 }
 DROPS = {f"{key}_drop_max": key for key in ("recall", "coverage", "class_coverage")}
@@ -224,7 +224,7 @@ def judge_floors(
         passed = kept if applies else None
         other = None if champion is None else asked.read(record_of(champion, asked.key))
         told = "was not measured" if found is None else f"is {found:.4g}"
-        why = f"{metric} {told} (floor: {asked.comparison} {bound:g})"
+        why = f"{metric} {told} (bound: {asked.comparison} {bound:g})"
         copies = any(row.rule == "floors.copied_share_max" and not row.passed for row in rows)
         if rule == "c_t_min" and found is not None and not passed and not copies:
             why += "; little variety lowers C_T too: see intra_class_diversity"

@@ -65,7 +65,8 @@ def test_the_student_is_one_form_and_the_teacher_at_its_best_in_every_respect() 
     best = found["best"]
     assert best["student"] == "s2 eager" and best["latency_ratio"] == pytest.approx(20.0)
     assert best["throughput_ratio"] == pytest.approx(20.0)
-    for part in ("s1 onnx", "teacher onnx", "25.0 times", "teacher int8", "10.0 times", "-0.050", "batch 64"):
+    ours, theirs = "s1 in onnx form", "the language model in {} form"
+    for part in (ours, theirs.format("onnx"), theirs.format("int8"), "25.0 times", "10.0 times", "-0.050", "batch 64"):
         assert part in found["words"], part
 
 
@@ -86,6 +87,7 @@ def test_only_a_difference_that_the_seeds_can_tell_makes_a_student_no_farther() 
 def test_without_an_equal_student_there_is_no_ratio_at_equal_quality_but_one_at_best() -> None:
     found = verdict([*TEACHERS, variant("s1", "int8", 0.2, 2.5), variant("s1", "onnx", 0.5, 2.4)])
     assert found["equal"] is None and "no ratio at equal quality" in found["words"]
+    assert "at another quality: s1 in onnx form" in found["words"] and "is 2.400, against 2.000 of" in found["words"]
     assert found["best"]["student"] == "s1 onnx" and found["best"]["interval"][0] > 0
 
 
@@ -127,7 +129,9 @@ def test_equal_quality_is_asked_of_both_extractors() -> None:
     assert "distance by the second extractor 0.500 and 0.400" in found["words"]
     alone = verdict([*teachers, liked_once])
     assert alone["equal"] is None and alone["nearer"]["student"] == "s1 int8"
-    assert alone["words"].startswith("By the first extractor alone, so that this is no ratio at equal quality: s1 int8")
+    assert alone["words"].startswith(
+        "By the first extractor alone, so that this is no ratio at equal quality: s1 in int8"
+    )
 
 
 def test_by_further_extractors_the_whole_interval_must_lie_below_the_margin() -> None:

@@ -107,7 +107,7 @@ def find_challenger(name: str) -> int | None:
 def test_the_newest_that_passes_is_challenger_and_nothing_becomes_champion_by_being_registered(make_bundle):
     refused = enter(make_bundle(10), "ranks", FAILING)
     assert (refused.version, refused.alias, refused.verdict.passed) == (1, None, False)
-    assert "is 3 (floor: <= 1)" in versions("ranks")[0].tags["ganline.floors"]
+    assert "is 3 (bound: <= 1)" in versions("ranks")[0].tags["ganline.floors"]
     assert enter(make_bundle(11), "ranks").alias == "challenger"
     crown("ranks", 2)
     assert enter(make_bundle(12), "ranks").alias == "challenger"

@@ -98,7 +98,7 @@ def test_a_ratio_that_is_not_at_equal_quality_is_no_headline() -> None:
     html = section(page(variants=worse, verdict=found), "headline")
     assert "numbers big" not in html
     assert "there is no ratio at equal quality" in text(html)
-    assert "Not at equal quality: S2 in ONNX Runtime, float32, the nearest student, would have 25 times" in text(html)
+    assert "at another quality: s2 in onnx form makes an image in" in text(html)
 
 
 def test_samples_stand_in_the_order_of_the_models_the_language_model_first() -> None:

@@ -295,5 +295,8 @@ def test_decisions_are_counted_by_the_real_images_that_they_were_made_on() -> No
 
 def test_the_short_form_gives_the_distance() -> None:
     assert figures([ROW]) == "distance 1.25 -> 1.125, change -0.125 [-0.2, -0.05]"
-    assert figures([Row("floors.fd_ratio_max", "x", None, 3.5, "at most 10", True)]) == "distance / floor 3.5"
+    assert (
+        figures([Row("floors.fd_ratio_max", "x", None, 3.5, "at most 10", True)])
+        == "distance over that of real images 3.5"
+    )
     assert figures([]) == ""

@@ -60,15 +60,15 @@ def test_a_bound_itself_still_passes_and_anything_worse_does_not(floor, kept, mi
 def test_one_failing_rule_refuses_and_only_it_is_named() -> None:
     verdict = judge_floors(METRICS, FloorsConfig(fd_max=1.0, class_coverage_min=0.5))
     assert not verdict.passed
-    assert str(verdict) == "refused: fd_cnn_shapes@1a2b3c4d_n512 is 3 (floor: <= 1)"
-    assert verdict.refused == ("fd_cnn_shapes@1a2b3c4d_n512 is 3 (floor: <= 1)",)
+    assert str(verdict) == "refused: fd_cnn_shapes@1a2b3c4d_n512 is 3 (bound: <= 1)"
+    assert verdict.refused == ("fd_cnn_shapes@1a2b3c4d_n512 is 3 (bound: <= 1)",)
 
 
 def test_a_passing_verdict_names_every_rule() -> None:
     text = str(judge_floors(METRICS, FloorsConfig(fd_max=5.0, class_coverage_min=0.5)))
     assert text.startswith("passed: ")
-    assert "fd_cnn_shapes@1a2b3c4d_n512 is 3 (floor: <= 5)" in text
-    assert "class_coverage_cnn_shapes@1a2b3c4d is 0.9 (floor: >= 0.5)" in text
+    assert "fd_cnn_shapes@1a2b3c4d_n512 is 3 (bound: <= 5)" in text
+    assert "class_coverage_cnn_shapes@1a2b3c4d is 0.9 (bound: >= 0.5)" in text
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf, "0.99", True])
