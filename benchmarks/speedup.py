@@ -69,6 +69,12 @@ def value(quality: Mapping[str, Any], key: str) -> float:
     return float(quality[key]["value"])
 
 
+def near(quality: Mapping[str, Any]) -> str:
+    """Precision and recall, where they were measured."""
+    told = (f"{key} {value(quality, key):.3f}" for key in ("precision", "recall") if key in quality)
+    return "".join(f" {each}" for each in told)
+
+
 def pair(quality: Mapping[str, Any]) -> str:
     """Distance by the first extractor, and by the second one in brackets."""
     return f"{value(quality, 'fd'):.3f} ({value(quality, 'fd_second'):.3f})"
@@ -245,8 +251,8 @@ def models(study: Study) -> Iterator[str]:
         for name, each in study["likelihood"].items()
     )
     yield f"Its nats a token of re-tokenised images (entropy of the classes seen): {', '.join(likelihood)}."
-    between = ", ".join(f"{name} {value(each, 'fd'):.2f}" for name, each in study["between"].items())
-    yield f"Distance to its own images (`teacher`: its own of other seeds): {between}."
+    between = ", ".join(f"{name} {pair(each)}{near(each)}" for name, each in study["between"].items())
+    yield f"Beside its images instead of real ones (`teacher`: its own of other seeds), distances: {between}."
     parity = (
         f"{model} {form_name(form)} {each['equal_pixels']:.2%}"
         for model, forms in study["parity"].items()
@@ -283,11 +289,15 @@ def prompts(study: Study) -> Iterator[str]:
             f"| {texts} | {each['class right']:.3f} | **{each['ratio']:.3f}** | {told} "
             f"| {each['n']:,}, {each['prompts']} |"
         )
-    faster = next((one for key, one in given.items() if key.startswith(TIMES_ALONE)), None)
+    faster = {key.rpartition("): ")[2]: one for key, one in given.items() if key.startswith(TIMES_ALONE)}
     yield f"\nFrom text to pixels the sentence encoder takes {given['encoder']['p50_ms']:.1f} ms on either side."
-    if faster:
+    if len(faster) > 1:  # by each clock
+        told = ", ".join(f"{one:.2f} times as fast {words}" for words, one in faster.items())
+    else:
+        told = "".join(f"{one:.2f} times as fast" for one in faster.values())
+    if told:
         yield (
-            f"With it the GAN is {faster:.2f} times as fast: times of the fastest forms, whose quality differs; "
+            f"With it the GAN is {told}: times of the fastest forms, whose quality differs; "
             "adherence is that of float32 forms."
         )
 

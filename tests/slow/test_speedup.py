@@ -62,6 +62,7 @@ def test_the_study_holds_what_was_asked_of_it(project) -> None:
     assert set(found["ablation"]) == {"prompt", *WAYS} and found["ablation"]["s1"]["seeds"] == [0, 1]
     assert set(found["likelihood"]) == {"real", "teacher", "prompt", *WAYS}
     assert set(found["between"]) == {"teacher", "prompt", *WAYS}
+    assert all({"fd", "fd_second", "recall", "coverage_second"} <= each.keys() for each in found["between"].values())
     assert found["language"]["train_seconds"] > 0 and found["language"]["train_cpu_seconds"] > 0
     assert found["ablation"]["s1"]["train_cpu_seconds"] > 0 and "train_seconds" not in found["ablation"]["s1"]
     assert found["language"]["trained_in"] == found["ablation"]["s1"]["trained_in"] in ("bfloat16", "float32")
@@ -71,11 +72,12 @@ def test_the_study_holds_what_was_asked_of_it(project) -> None:
         found["parity"]["s1"]["compiled"]["equal_pixels"] > 0.9
         and found["parity"]["teacher"]["onnx"]["equal_tokens"] > 0.9
     )
-    alone, paths = found["prompts"]["encoder"]["p50_ms"], found["prompts"]["paths"]
+    paths = found["prompts"]["paths"]
+    assert found["prompts"]["encoder"]["p50_ms"] > 0
     assert {name.split()[1] for name in paths} == {"eager", "onnx", "int8"}
     for path in paths.values():
         rate = next(value for key, value in path.items() if key.startswith("images_per_second"))
-        assert path["p50_ms"] > alone > 0 and 0 < rate < 1000 / alone
+        assert 0 < path["p50_ms"] <= path["p95_ms"] and path["first_ms"] > 0 and rate > 0
     assert any("never trained on" in name for name in found["prompts"]["adherence"])
     assert found["verdict"]["best"]
 

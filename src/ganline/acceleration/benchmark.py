@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 Open = Callable[[int], Generator]
 """Threads -> a generator that runs on so many: its opening is timed."""
 Draw = Callable[[Generator, int, int], tuple[torch.Tensor, torch.Tensor | None]]
-"""Generator, batch, number of the pass -> z [batch, z_dim] and labels, prompts or None: see `drawing_inputs`."""
+"""Generator, batch, number of the pass -> z [batch, z_dim] and labels int64 [batch] or None: see `drawing_inputs`."""
 Pass = Callable[[int], object]
 """Number of the pass -> images."""
 WARM_UP, PASSES, BATCH_PASSES = 3, 5, 2
@@ -217,17 +217,14 @@ def passes_of(G: Generator, *, batch: int, draw: Draw) -> Pass:
     return lambda number: to_pixels(G(*pool[number % count])).cpu()
 
 
-def drawing_inputs(*, seed: int, compute: Compute, prompts: torch.Tensor | None = None) -> Draw:
-    """A Draw of standard normal z, and of rows of `prompts` [M, E], labels or nothing beside it, as G is told: the same
-    for every generator that is told the same."""
+def drawing_inputs(*, seed: int, compute: Compute) -> Draw:
+    """A Draw of standard normal z, and of labels or nothing beside it, as G is told: the same for every generator that
+    is told the same."""
 
     def draw(G: Generator, batch: int, number: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         z = torch.randn(batch, G.z_dim, generator=generator(seed, f"time z {batch}", number))
-        told, draws = None, generator(seed, f"time condition {batch}", number)
-        if prompts is not None:
-            told = prompts[torch.randint(len(prompts), (batch,), generator=draws)].to(compute.device, compute.dtype)
-        elif G.num_classes:
-            told = torch.randint(G.num_classes, (batch,), generator=draws).to(compute.device)
+        draws = generator(seed, f"time condition {batch}", number)
+        told = torch.randint(G.num_classes, (batch,), generator=draws).to(compute.device) if G.num_classes else None
         return z.to(compute.device, compute.dtype), told
 
     return draw

@@ -29,8 +29,8 @@ difference must stay below."""
 TIED = 1.05
 """Latencies up to so many times the least count as equal: then the nearest to real images is taken."""
 NONE_EQUAL = (
-    "No GAN is surely as near to real images as the language model: there is no ratio at equal quality. What the "
-    "nearest has, at another quality: "
+    "No GAN is as near to real images as the language model, surely and against each half of the real images: there is "
+    "no ratio at equal quality. What the nearest GAN has: "
 )
 NONE_BY_ALL = "By the first extractor alone, so that this is no ratio at equal quality: "
 Confirmation = Mapping[str, Mapping[str, Any]]

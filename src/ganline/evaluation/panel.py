@@ -48,20 +48,27 @@ class SeedFigures:
     classes: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
+def frechet_distances(fake: Features, real: Features) -> dict[str, float]:
+    """FD under every extractor."""
+    return {
+        key_of("fd", role): frechet_distance(fit_gaussian(features), fit_gaussian(real.by[role]))
+        for role, features in fake.by.items()
+    }
+
+
 def distances(fake: Features, real: Features, kernel_terms: Mapping[str, float]) -> dict[str, float]:
     """FD and KID under every extractor; `kernel_terms` are self_term of the real features."""
-    figures = {}
-    for role, features in fake.by.items():
-        figures[key_of("fd", role)] = frechet_distance(fit_gaussian(features), fit_gaussian(real.by[role]))
-        figures[key_of("kid", role)] = kernel_distance(features, real.by[role], real_term=kernel_terms[role])
-    return figures
+    return frechet_distances(fake, real) | {
+        key_of("kid", role): kernel_distance(features, real.by[role], real_term=kernel_terms[role])
+        for role, features in fake.by.items()
+    }
 
 
-def neighbourhoods(fake: Features, real: Reference) -> dict[str, float]:
-    """Precision, recall, density, coverage."""
+def neighbourhoods(fake: Features, real: Features, radii: Mapping[str, torch.Tensor] | None = None) -> dict[str, float]:
+    """Precision, recall, density, coverage; `radii` are those of the real features where they are known."""
     figures: dict[str, float] = {}
     for role in (role for role in NEIGHBOURHOODS if role in fake.by):
-        found = prdc(fake.by[role], real.test.by[role], k=NEIGHBOURS, real_radii=real.radii[role])
+        found = prdc(fake.by[role], real.by[role], k=NEIGHBOURS, real_radii=radii[role] if radii else None)
         figures |= {key_of(name, role): value for name, value in found.items()}
     return figures
 
@@ -99,7 +106,7 @@ def cells_of(seen: Features, real: Reference) -> torch.Tensor:
 def figures_of(fake: Features, real: Reference, *, memorisation_n: int) -> SeedFigures:
     """All figures of one set of images. `memorisation_n` of them are compared with every training image."""
     whole, *halves = ({role: float(t[i]) for role, t in real.kernel_terms.items()} for i in range(3))
-    values = distances(fake, real.test, whole) | neighbourhoods(fake, real)
+    values = distances(fake, real.test, whole) | neighbourhoods(fake, real.test, real.radii)
     found = SeedFigures(values)
     for half, target, terms in zip(fake.halves(), real.test.halves(), halves, strict=True):
         for key, value in distances(half, target, terms).items():

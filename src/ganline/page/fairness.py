@@ -49,7 +49,9 @@ def baseline(study: Study) -> Unfairness:
     teachers = of_kind(study, "teacher")
     forms = [form_name(each.form) for each in teachers]
     held: Held = "held" if len(forms) > 1 else "open"
-    if teachers:
+    if study.tokenizer.get("name") == "pixels":
+        held, done = "broken", "Its tokens are raw pixels, which no fast language model draws one by one."
+    elif teachers:
         fastest = min(teachers, key=lambda each: each.timing.p50_ms)
         broadest = max(teachers, key=lambda each: each.timing.throughput)
         done = (
@@ -61,7 +63,7 @@ def baseline(study: Study) -> Unfairness:
         done = "No form of the language model was measured."
     return Unfairness(
         "A slow baseline",
-        "A language model decoded without a cache, or in one form only, loses to anything.",
+        "A language model decoded without a cache, in one form only, or pixel by pixel, loses to anything.",
         done,
         held,
     )

@@ -164,8 +164,7 @@ def sentences(study: Study) -> list[str]:
     """The verdict in words, and what a student reaches that is as near by the first extractor alone."""
     told = [str(study.verdict["words"])] if study.verdict.get("words") else []
     equal, nearer = at_equal_quality(study), study.verdict.get("nearer") or {}
-    if equal or nearer:
-        told.append(EQUAL_QUALITY)
+    told += [EQUAL_QUALITY] if told else []
     if equal and nearer and nearer["student"] != equal["student"]:
         told.append(
             f"By the first extractor alone {called(nearer['student'])} is no farther either, with "
@@ -176,7 +175,7 @@ def sentences(study: Study) -> list[str]:
 
 
 EQUAL_QUALITY = (
-    "Equal quality means: by the first extractor the student is surely no farther from real images than the language "
+    "Equal quality means: by the first extractor the GAN is surely no farther from real images than the language "
     "model’s best form, against all of them and against each half alone; by the second it is surely less than "
     f"{MARGIN:.0%} farther. Sure is over seeds of noise, paired, for one training of each side "
     "(of a mixture, one set of them)."
@@ -199,7 +198,7 @@ def compared(study: Study) -> list[str]:
             told.append(f"The fastest language model {where}: {sentence(by_name[name])}.")
     student = by_name.get(str(found.get("student", "")))
     if student:
-        told.append(f"The student: {sentence(student)}.")
+        told.append(f"The GAN: {sentence(student)}.")
     record = student.quality.get("fd") if student else None
     n = number(record or {}, "n") or study.protocol.get("n")
     under = [f"{threads_told(study)} on either side"]

@@ -20,7 +20,6 @@ from ganline.files import atomic_folder, read_json, write_json
 from ganline.speeding.facts import ablation, bank_facts, described, language_facts
 from ganline.speeding.forms import forms, sizes
 from ganline.speeding.pages import PAGE, PICTURE, RACE, STUDY, rendered
-from ganline.speeding.prompting import prompt_path
 from ganline.speeding.runs import log_study
 from ganline.stages.accelerating import TEACHER
 from ganline.stages.places import ACCELERATED, BANK, QUALITY, SPEEDUP, STUDENTS
@@ -78,6 +77,7 @@ def measured(config: Config, root: Path, compute: Compute) -> Study:
     from ganline.acceleration.benchmark import BATCH_PASSES, PASSES, SETTLE_MS, drawing_inputs, measure_times
     from ganline.acceleration.ratios import verdict
     from ganline.acceleration.study import SETTLED, Study, Variant
+    from ganline.speeding.prompting import prompt_path
 
     section, quality, load = config.speedup, read_json(root / QUALITY), psutil.getloadavg()[0]
     opens = forms(config, root, compute, prompts=False)

@@ -67,7 +67,7 @@ def race(config: Config, root: Path, compute: Compute, found: Study) -> str:
             started = time.perf_counter()
             image = to_pixels(student(noise, told)).cpu()
             paintings.append(Painting(image[0].numpy(), 1000 * (time.perf_counter() - started)))
-    quality = "NOT at equal quality: no student is surely as near to real images"
+    quality = "NOT at equal quality: no GAN is surely as near to real images, all of them and each half"
     if found.verdict["nearer"]:
         quality = "at equal quality by the first extractor alone"
     if found.verdict["equal"]:

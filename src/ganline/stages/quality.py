@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +33,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Compare = Callable[["Features", "Features"], Mapping[str, float]]
 LIKELIHOOD_N, BETWEEN_SEEDS, SHOWN = 2000, 3, 32
 
 
 def quality(config: Config, root: Path) -> None:
     """The panel of every form whose numbers differ, further training seeds, the likelihood of students' images under
-    the teacher, their distance to the teacher's images, and adherence to prompts."""
+    the teacher, what tells them from the teacher's images, and adherence to prompts."""
     from ganline.data.loader import Prepared
     from ganline.devices import make_exact, pick
     from ganline.evaluation.reference import load_reference
@@ -169,40 +170,46 @@ class Measuring:
 
     def confirmation(self, forms: Mapping[str, Generator]) -> dict[str, Any]:
         """Form -> its distances to real images that no other distance has read, from noise of its own."""
+        from ganline.evaluation.panel import frechet_distances
+
         fresh = self.real.test.rows(slice(self.n, 2 * self.n))
         if len(fresh) < self.n:
             return {}
         split, seeds = {"split": self.real.split}, self.section.confirm_seeds
         return {
-            name: {key: each | split for key, each in self.distances(G, seeds, [fresh]).items()}
+            name: {key: each | split for key, each in self.compared(G, seeds, [fresh], frechet_distances).items()}
             for name, G in forms.items()
         }
 
-    def distances(self, G: Generator, seeds: Sequence[int], targets: Sequence[Features]) -> dict[str, Any]:
-        """FD of G's images by every extractor, a record each: seed i against targets[i], or against the only one."""
-        from ganline.evaluation.frechet import fit_gaussian, frechet_distance
-        from ganline.evaluation.names import full_name, key_of
+    def compared(
+        self, G: Generator, seeds: Sequence[int], targets: Sequence[Features], figures: Compare
+    ) -> dict[str, Any]:
+        """A record of each figure of G's images beside targets: seed i and targets[i], or the only one."""
+        from ganline.evaluation.names import full_name, role_of
         from ganline.evaluation.uncertainty import spread
 
-        made = [self.features(G, seed) for seed in seeds]
-        pairs = list(zip(made, targets if len(targets) > 1 else [targets[0]] * len(made), strict=True))
+        pairs = zip(seeds, targets if len(targets) > 1 else [targets[0]] * len(seeds), strict=True)
+        found = {str(seed): figures(self.features(G, seed), target) for seed, target in pairs}
         told: dict[str, Any] = {}
-        for role, extractor in self.real.extractors.items():
-            values = [frechet_distance(fit_gaussian(a.by[role]), fit_gaussian(b.by[role])) for a, b in pairs]
-            key = key_of("fd", role)
-            told[key] = {"name": full_name(key, extractor, self.n), "n": self.n}
-            told[key] |= {"seeds": list(seeds), "per_seed": dict(zip(map(str, seeds), values, strict=True))}
-            told[key] |= spread(values)
+        for key in found[str(seeds[0])]:
+            per_seed = {seed: each[key] for seed, each in found.items()}
+            told[key] = {"name": full_name(key, self.real.extractors[role_of(key)], self.n), "n": self.n}
+            told[key] |= {"seeds": list(seeds), "per_seed": per_seed} | spread(list(per_seed.values()))
         return told
 
     def between(self, forms: Mapping[str, Generator]) -> dict[str, Any]:
-        """Student -> distance of its images to the teacher's, by seeds of which no student has learned; `teacher`: that
-        of the teacher's images to its own of other seeds, the least that can be reached."""
+        """Student -> how its images differ from the teacher's, which stand in the real ones' place, by seeds of which
+        no student has learned; `teacher`: its images beside its own of other seeds, the nearest that can be."""
+        from ganline.evaluation.panel import frechet_distances, neighbourhoods
+
+        def figures(fake: Features, real: Features) -> dict[str, float]:
+            return frechet_distances(fake, real) | neighbourhoods(fake, real)
+
         seeds = [6001 + 10 * i for i in range(BETWEEN_SEEDS)]
         targets = [self.features(forms[f"{TEACHER}/float32"], seed) for seed in seeds]
         others = [seed + 1 for seed in seeds]
         return {
-            name.removesuffix("/float32"): self.distances(G, others, targets)
+            name.removesuffix("/float32"): self.compared(G, others, targets, figures)
             for name, G in forms.items()
             if name.endswith("/float32")
         }

@@ -87,7 +87,9 @@ def test_only_a_difference_that_the_seeds_can_tell_makes_a_student_no_farther() 
 def test_without_an_equal_student_there_is_no_ratio_at_equal_quality_but_one_at_best() -> None:
     found = verdict([*TEACHERS, variant("s1", "int8", 0.2, 2.5), variant("s1", "onnx", 0.5, 2.4)])
     assert found["equal"] is None and "no ratio at equal quality" in found["words"]
-    assert "at another quality: s1 in onnx form" in found["words"] and "is 2.400, against 2.000 of" in found["words"]
+    assert (
+        "What the nearest GAN has: s1 in onnx form" in found["words"] and "is 2.400, against 2.000 of" in found["words"]
+    )
     assert found["best"]["student"] == "s1 onnx" and found["best"]["interval"][0] > 0
 
 

@@ -71,7 +71,7 @@ def test_the_ratios_are_told_with_what_was_compared() -> None:
     told = text(section(page(), "headline"))
     assert "73 times" in told and "9.5 times" in told
     assert "language model, ONNX Runtime, int8: 19.8 ms an image" in told
-    assert "The student: S1, ONNX Runtime, int8: 0.273 ms an image" in told and "Equal quality means" in told
+    assert "The GAN: S1, ONNX Runtime, int8: 0.273 ms an image" in told and "Equal quality means" in told
     assert "1 thread on either side, on Intel(R) Xeon(R) Processor, distances over 10,000 images" in told
     assert "fd_classifier_fashion-mnist@be761274_n10k" in told
 
@@ -98,7 +98,7 @@ def test_a_ratio_that_is_not_at_equal_quality_is_no_headline() -> None:
     html = section(page(variants=worse, verdict=found), "headline")
     assert "numbers big" not in html
     assert "there is no ratio at equal quality" in text(html)
-    assert "at another quality: s2 in onnx form makes an image in" in text(html)
+    assert "What the nearest GAN has: s2 in onnx form makes an image in" in text(html)
 
 
 def test_samples_stand_in_the_order_of_the_models_the_language_model_first() -> None:
@@ -196,6 +196,8 @@ def test_unfairness_is_shown_open_or_broken_as_the_figures_say() -> None:
     generalist = replace(whole(), language=dict(whole().language) | {"shares": shares})
     assert {each.title: each.held for each in unfairnesses(generalist)}["Generalist and specialist"] == "broken"
     assert {each.held for each in unfairnesses(empty())} == {"open"}
+    drawn = study(tokenizer=dict(whole().tokenizer) | {"name": "pixels"})
+    assert {each.title: each.held for each in unfairnesses(drawn)}["A slow baseline"] == "broken"
     short = {each.title: each for each in unfairnesses(study(language=dict(whole().language) | {"kimg": 1.0}))}
     assert short["An untrained teacher"].held == "broken" and "less than these" in short["An untrained teacher"].done
     for ratio, held in ((97.0, "held"), (60.0, "broken")):
