@@ -27,6 +27,7 @@ from ganline.stages.places import SPEEDUP
 KEPT = ("name", "value", "interval", "floor", "n", "split", "seeds")
 FIGURES = ("fd", "fd_second", "recall", "recall_second", "coverage", "density", "label_accuracy", "class_coverage")
 BESIDE = ("recall", "label_accuracy")
+ENCODERS = {"p50_ms": "eager", "eager_ms": "eager", "onnx_ms": "ONNX Runtime, float32", "int8_ms": "int8"}
 TIMES_ALONE, ASKED = "language model / GAN", " on the asked side"
 Study = Mapping[str, Any]
 
@@ -290,7 +291,9 @@ def prompts(study: Study) -> Iterator[str]:
             f"| {each['n']:,}, {each['prompts']} |"
         )
     faster = {key.rpartition("): ")[2]: one for key, one in given.items() if key.startswith(TIMES_ALONE)}
-    yield f"\nFrom text to pixels the sentence encoder takes {given['encoder']['p50_ms']:.1f} ms on either side."
+    own = given["encoder"]
+    alone = [f"{own[key]:.1f} ms ({words})" for key, words in ENCODERS.items() if key in own]
+    yield f"\nFrom text to pixels the sentence encoder takes {', '.join(alone)} on either side."
     if len(faster) > 1:  # by each clock
         told = ", ".join(f"{one:.2f} times as fast {words}" for words, one in faster.items())
     else:

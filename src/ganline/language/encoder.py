@@ -93,8 +93,8 @@ class SentenceEncoder:
     """A frozen encoder in a folder. An embedding is a function of the text alone: each is encoded by itself.
 
     `name` and `sha256` (of weights, tokenizer and what else decides the numbers) are its identity; `dim` the length of
-    its vectors. Raises ConfigError for a folder that lacks a file or cannot be opened, and for what is no encoder of
-    tokens alone.
+    its vectors; `net` computes what is pooled, and `is_plain` says that it is our own BERT. Raises ConfigError for a
+    folder that lacks a file or cannot be opened, and for what is no encoder of tokens alone.
     """
 
     def __init__(self, folder: Path, *, name: str | None = None):
@@ -121,7 +121,8 @@ class SentenceEncoder:
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(self.max_length)
         check_modules(folder)
-        self.net = bert(load_file(folder / WEIGHTS), config) if is_plain_bert(config) else of_transformers(folder)
+        self.is_plain = is_plain_bert(config)
+        self.net = bert(load_file(folder / WEIGHTS), config) if self.is_plain else of_transformers(folder)
         self.dim: int = self.encode("a word").shape[1]
         parts = [sha256_file(folder / file) for file in (WEIGHTS, TOKENIZER)]
         self.sha256 = sha256_json([*parts, config, self.takes_first, self.max_length])

@@ -11,8 +11,8 @@ import torch
 from ganline.config import Config
 from ganline.models.spec import Generator
 from ganline.speeding.forms import forms
-from ganline.stages.accelerating import TEACHER
-from ganline.stages.places import CAPTIONS
+from ganline.stages.accelerating import ENCODER, TEACHER
+from ganline.stages.places import ACCELERATED, CAPTIONS
 
 if TYPE_CHECKING:
     from ganline.acceleration.benchmark import Open
@@ -48,12 +48,13 @@ class FromText(Generator):
 def prompt_path(
     config: Config, root: Path, compute: Compute, quality: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """From a prompt's text to pixels: each form behind the encoder, by the clock of all forms; the encoder alone; how
+    """From a prompt's text to pixels: each form behind the encoder's, by the clock of all forms; the encoder alone; how
     well prompts are kept to. Compiled forms are left out: they would be compiled once more.
 
     Also what could not be timed, and why. Both empty where there are no prompts.
     """
     from ganline.acceleration.benchmark import drawing_inputs, measure_times
+    from ganline.acceleration.encoding import open_encoder
     from ganline.language.captions import Captions
     from ganline.language.encoder import find_encoder
     from ganline.language.prompts import UNSEEN
@@ -61,14 +62,16 @@ def prompt_path(
     opens = forms(config, root, compute, prompts=True)
     if len(opens) == 4 or not quality["adherence"]:
         return {}, {}
-    encoder, texts = find_encoder(config.captions.encoder), Captions(root / CAPTIONS).prompts.texts[UNSEEN]
+    plain, texts = find_encoder(config.captions.encoder), Captions(root / CAPTIONS).prompts.texts[UNSEEN]
+    encoders = {"eager": plain}
+    encoders |= {form: open_encoder(plain, root / ACCELERATED / ENCODER, form) for form in ("onnx", "int8")}
 
-    def behind(start: Open) -> Open:
-        return lambda threads: FromText(start(threads), encoder, texts)
+    def behind(form: str, start: Open) -> Open:
+        return lambda threads: FromText(start(threads), encoders[form], texts)
 
     section = config.speedup
     clocked = measure_times(
-        {name: behind(start) for name, start in opens.items() if "compiled" not in name},
+        {name: behind(form, start) for name, start in opens.items() if (form := name.split()[1]) in encoders},
         threads=section.threads,
         rounds=section.rounds,
         seconds=section.seconds / 2,
@@ -77,7 +80,7 @@ def prompt_path(
         batch=section.batch,
     )
     told = ratios(clocked.timings) | {
-        "encoder": {"name": encoder.name, "p50_ms": encoder_ms(encoder, texts)},
+        "encoder": {"name": plain.name} | {f"{form}_ms": encoder_ms(each, texts) for form, each in encoders.items()},
         "paths": {
             name: {
                 "p50_ms": timing.p50_ms,
@@ -118,7 +121,8 @@ def in_rows(adherence: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             row = {"n": found["n"], "prompts": found["num_prompts"], "class right": found["class_share"]}
             row |= {"class right on real images": found["class_expected"], "ratio": found["class_ratio"]}
             sides = {f"{name} on the asked side": each["side_share"] for name, each in found["attributes"].items()}
-            who = "language model" if model == TEACHER else model
+            name, _, form = model.partition(" ")
+            who = ("language model" if name == TEACHER else name) + (f" in {form}" if form else "")
             rows[f"{who}: {words}"] = row | sides | {"all of it right": found["whole_share"]}
     return rows
 

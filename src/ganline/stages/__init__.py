@@ -198,14 +198,14 @@ STAGES: Mapping[str, Stage] = {
     ),
     "accelerate": Stage(
         accelerate,
-        ("accelerate", "teacher", "students"),
+        ("captions", "accelerate", "teacher", "students"),
         (PREPARE, TOKENIZER, LLM, STUDENTS),
         (ACCELERATED,),
         ("acceleration", "language", "models", "registry/bundle.py", ACCELERATING, SPEAKING, *CORE),
     ),
     "quality": Stage(
         quality,
-        ("quality", "teacher", "students", "reference"),
+        ("captions", "quality", "teacher", "students", "reference"),
         (PREPARE, EXTRACTOR, JUDGE, REFERENCE, CAPTIONS, TOKENIZER, LLM, STUDENTS, ACCELERATED),
         (QUALITY, QUALITY_PICTURES),
         (

@@ -14,17 +14,19 @@ from ganline.stages.places import ACCELERATED, STUDENTS
 if TYPE_CHECKING:
     import torch
 
+    from ganline.language.prompts import Prompts
     from ganline.models.spec import Generator
     from ganline.registry.bundle import Bundle
 
 log = logging.getLogger(__name__)
 
-TEACHER = "teacher"
+TEACHER, ENCODER = "teacher", "encoder"
 CALIBRATION_SEED = 5001
 
 
 def accelerate(config: Config, root: Path) -> None:
-    """Teacher and the student of each way as ONNX files, float32 and int8, with how far they are from torch."""
+    """Teacher, the student of each way, and the encoder that prompts come through as ONNX files, float32 and int8, with
+    how far they are from torch."""
     import torch
 
     from ganline.acceleration.decoding_onnx import export_teacher, open_teacher
@@ -38,7 +40,7 @@ def accelerate(config: Config, root: Path) -> None:
 
     make_exact()
     compute, folder, n = host(), fresh_folder(root / ACCELERATED), config.accelerate.calibration
-    teacher = load_teacher(config, root, compute)
+    teacher, found = load_teacher(config, root, compute), studied(config, root)
     z, told = inputs_of(teacher, n)
     export_teacher(teacher, folder / TEACHER, calibration=(z, told))
     parity: dict[str, Any] = {TEACHER: {}}
@@ -47,7 +49,7 @@ def accelerate(config: Config, root: Path) -> None:
         for form in ("onnx", "int8"):
             other = open_teacher(folder / TEACHER, form, threads=1).tokens(z[:64], None if told is None else told[:64])
             parity[TEACHER][form] = {"equal_tokens": float((other == tokens).double().mean())}
-        for name, bundle in studied(config, root).items():
+        for name, bundle in found.items():
             networks = [fold(network) for network in bundle.networks()]
             (folder / name).mkdir(parents=True)
             for number, G in enumerate(networks):
@@ -62,8 +64,29 @@ def accelerate(config: Config, root: Path) -> None:
                 form: {"mean_error_levels": float((open_generators(folder / name, form)(z, told) - image).abs().mean())}
                 for form in ("onnx", "int8")
             }
+    for prompts in [bundle.prompts for bundle in found.values() if bundle.prompts is not None][:1]:
+        parity |= accelerate_encoder(config, folder / ENCODER, prompts)
     write_json(folder / "parity.json", parity)
     log.info("accelerate: %s", ", ".join(parity))
+
+
+def accelerate_encoder(config: Config, folder: Path, prompts: Prompts) -> dict[str, Any]:
+    """Form -> how near its embeddings are to torch's; nothing for encoders that run through transformers."""
+    from ganline.acceleration.encoding import export_encoder, open_encoder
+    from ganline.language.encoder import find_encoder
+    from ganline.language.prompts import UNSEEN
+
+    encoder, texts = find_encoder(config.captions.encoder), prompts.texts[UNSEEN]
+    prompts.check_encoder(encoder.identity)
+    if not encoder.is_plain:
+        log.info("accelerate: %s is no plain BERT and stays in torch in every form", encoder.name)
+        return {}
+    export_encoder(encoder, folder)
+    plain, told = encoder(texts), {}
+    for form in ("onnx", "int8"):
+        cosines = (open_encoder(encoder, folder, form)(texts) * plain).sum(1)
+        told[form] = {"mean_cosine": float(cosines.mean()), "least_cosine": float(cosines.min())}
+    return {ENCODER: told}
 
 
 def inputs_of(G: Generator, n: int) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganline.config import Config
 from ganline.files import fresh_folder, read_json, write_bytes, write_json
-from ganline.stages.accelerating import TEACHER, studied
+from ganline.stages.accelerating import ENCODER, TEACHER, studied
 from ganline.stages.language import load_teacher
 from ganline.stages.places import (
     ACCELERATED,
@@ -169,17 +170,15 @@ class Measuring:
         return look(images, self.looking, pixels=False)
 
     def confirmation(self, forms: Mapping[str, Generator]) -> dict[str, Any]:
-        """Form -> its distances to real images that no other distance has read, from noise of its own."""
-        from ganline.evaluation.panel import frechet_distances
+        """Form -> its distances to real images that no other has read, from noise of its own."""
+        from ganline.evaluation.panel import frechet_distances as figures
 
         fresh = self.real.test.rows(slice(self.n, 2 * self.n))
         if len(fresh) < self.n:
             return {}
-        split, seeds = {"split": self.real.split}, self.section.confirm_seeds
-        return {
-            name: {key: each | split for key, each in self.compared(G, seeds, [fresh], frechet_distances).items()}
-            for name, G in forms.items()
-        }
+        told = {name: self.compared(G, self.section.confirm_seeds, [fresh], figures) for name, G in forms.items()}
+        split = {"split": self.real.split}
+        return {name: {key: each | split for key, each in records.items()} for name, records in told.items()}
 
     def compared(
         self, G: Generator, seeds: Sequence[int], targets: Sequence[Features], figures: Compare
@@ -202,14 +201,13 @@ class Measuring:
         no student has learned; `teacher`: its images beside its own of other seeds, the nearest that can be."""
         from ganline.evaluation.panel import frechet_distances, neighbourhoods
 
-        def figures(fake: Features, real: Features) -> dict[str, float]:
-            return frechet_distances(fake, real) | neighbourhoods(fake, real)
-
         seeds = [6001 + 10 * i for i in range(BETWEEN_SEEDS)]
         targets = [self.features(forms[f"{TEACHER}/float32"], seed) for seed in seeds]
         others = [seed + 1 for seed in seeds]
         return {
-            name.removesuffix("/float32"): self.compared(G, others, targets, figures)
+            name.removesuffix("/float32"): self.compared(
+                G, others, targets, lambda fake, real: frechet_distances(fake, real) | neighbourhoods(fake, real)
+            )
             for name, G in forms.items()
             if name.endswith("/float32")
         }
@@ -260,22 +258,27 @@ class Measuring:
         return told
 
     def adherences(self, forms: Mapping[str, Generator], prepared: Any) -> dict[str, Any]:
-        """Model -> adherence to prompts by kind of phrasing, for those that are told prompts; empty without classes."""
+        """Model -> adherence to prompts by kind of phrasing, for those that are told prompts; `MODEL int8`: of its int8
+        form behind the encoder's. Empty without classes."""
+        from ganline.acceleration.encoding import open_encoder
         from ganline.evaluation.features import FIRST
         from ganline.language.adherence import accuracy_by_class, measure_adherence
         from ganline.language.captions import Captions
+        from ganline.language.encoder import find_encoder
 
         extract, prompts = self.looking[FIRST], Captions(self.root / CAPTIONS).prompts
+        encoder = open_encoder(find_encoder(self.config.captions.encoder), self.root / ACCELERATED / ENCODER, "int8")
+        small = replace(prompts, embeddings={kind: encoder(texts) for kind, texts in prompts.texts.items()})
         if not extract.classifies or not self.num_classes:
             return {}
         accuracy = accuracy_by_class(extract, prepared.split(self.real.split), self.num_classes)  # type: ignore[arg-type]
         told = {}
         for name, G in forms.items():
             model, form = name.split("/")
-            if form == "float32" and G.prompt_dim:
-                told[model] = measure_adherence(
+            if G.prompt_dim:
+                told[model if form == "float32" else f"{model} {form}"] = measure_adherence(
                     G,
-                    prompts,
+                    prompts if form == "float32" else small,
                     z_dim=G.z_dim,
                     classify=extract,  # type: ignore[arg-type]
                     accuracy=accuracy,
