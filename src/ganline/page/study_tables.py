@@ -7,9 +7,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ganline.acceleration.study import FORMS, Study, Variant
+from ganline.evaluation.names import key_of
 from ganline.page import plain
 from ganline.page.charts import AXIS, ROWS, Scale, svg
-from ganline.page.glossary import Record, figure, interval, is_number, metric, number, records, seeds, span, titled
+from ganline.page.glossary import (
+    Record,
+    figure,
+    interval,
+    is_number,
+    metric,
+    number,
+    records,
+    seeds,
+    span,
+    split_key,
+    titled,
+)
 from ganline.page.pareto import distance, floor, form_name, model_name, points, roles_of
 from ganline.page.render import seed_ranges
 
@@ -238,20 +251,24 @@ def likelihood_table(study: Study) -> dict[str, Any] | None:
 
 
 def between_table(study: Study) -> dict[str, Any] | None:
-    """Students against the teacher's images instead of real ones."""
+    """Students against the teacher's images instead of real ones: a line for each extractor."""
     given = {student: records(each) for student, each in study.between.items() if isinstance(each, Mapping)}
     keys = list(records({key: each for found in given.values() for key, each in found.items()}))
     if not keys:
         return None
+    bases, roles = (list(dict.fromkeys(part)) for part in zip(*map(split_key, keys), strict=True))
     return {
-        "heads": [titled(key) for key in keys],
+        "heads": [titled(base) for base in bases],
         "rows": [
             {
                 "title": model_name(student) + (", against itself" if student == "teacher" else ""),
-                "cells": [cell(key, found.get(key, {}), "", "") for key in keys],
+                "extractor": f"{role} extractor",
+                "cells": [cell(key, found.get(key, {}), key, "") for key in (key_of(base, role) for base in bases)],
             }
             for student, found in given.items()
+            for role in roles
         ],
+        "names": list(dict.fromkeys(str(each["name"]) for found in given.values() for each in found.values())),
     }
 
 

@@ -120,6 +120,16 @@ def test_throughput_per_core_is_throughput_by_threads() -> None:
     assert "402/s201/s a core" in told
 
 
+def test_students_beside_the_teacher_have_a_line_for_each_extractor() -> None:
+    made = {"fd": record("fd", 0.41), "recall": record("recall", 0.71), "fd_second": record("fd_second", 0.052)}
+    html = section(page(between={"s2": made, "teacher": made}), "ways")
+    rows = [text(row) for row in re.findall(r"<tr>.*?</tr>", html.split("How near to the teacher")[1], re.DOTALL)]
+    assert rows[0] == "studentFréchet distanceRecall"
+    assert "S2first extractor0.410" in rows[1] and "0.710" in rows[1]
+    assert "S2second extractor0.0520" in rows[2] and "not measured" in rows[2]
+    assert "against itselffirst extractor" in rows[3] and str(made["fd_second"]["name"]) in html
+
+
 def test_names_that_differ_between_variants_stand_in_their_cells() -> None:
     first = whole().variants[0]
     other = replace(first, quality=dict(first.quality) | {"fd": record("fd", 1.1) | {"name": "fd_other_n512"}})
