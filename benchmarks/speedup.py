@@ -27,7 +27,7 @@ from ganline.stages.places import SPEEDUP
 KEPT = ("name", "value", "interval", "floor", "n", "split", "seeds")
 FIGURES = ("fd", "fd_second", "recall", "recall_second", "coverage", "density", "label_accuracy", "class_coverage")
 BESIDE = ("recall", "label_accuracy")
-ENCODERS = {"p50_ms": "eager", "eager_ms": "eager", "onnx_ms": "ONNX Runtime, float32", "int8_ms": "int8"}
+ENCODERS = {"p50_ms": "eager", "eager_ms": "eager", "onnx_ms": "ONNX Runtime", "int8_ms": "its int8 form"}
 TIMES_ALONE, ASKED = "language model / GAN", " on the asked side"
 Study = Mapping[str, Any]
 
@@ -293,15 +293,17 @@ def prompts(study: Study) -> Iterator[str]:
     faster = {key.rpartition("): ")[2]: one for key, one in given.items() if key.startswith(TIMES_ALONE)}
     own = given["encoder"]
     alone = [f"{own[key]:.1f} ms ({words})" for key, words in ENCODERS.items() if key in own]
-    yield f"\nFrom text to pixels the sentence encoder takes {', '.join(alone)} on either side."
+    near = study["parity"].get("encoder", {}).get("int8")
+    cosine = f"; the cosine of int8 embeddings and torch's is {near['mean_cosine']:.3f}" if near else ""
+    yield f"\nFrom text to pixels the sentence encoder takes {', '.join(alone)} on either side{cosine}."
     if len(faster) > 1:  # by each clock
         told = ", ".join(f"{one:.2f} times as fast {words}" for words, one in faster.items())
     else:
         told = "".join(f"{one:.2f} times as fast" for one in faster.values())
     if told:
         yield (
-            f"With it the GAN is {told}: times of the fastest forms, whose quality differs; "
-            "adherence is that of float32 forms."
+            f"With it the GAN is {told}: times of the fastest forms but compiled ones, whose quality differs"
+            + ("." if any(" in int8:" in texts for texts in rows) else "; adherence is that of float32 forms.")
         )
 
 

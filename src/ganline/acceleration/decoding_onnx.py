@@ -20,7 +20,7 @@ from torch import nn
 
 from ganline.acceleration.decoding_graph import arrays_of, multiply_floats, step_model
 from ganline.acceleration.decoding_int8 import evened, multiply_int8, peaks_of
-from ganline.acceleration.export import EXAMPLES, read_model, strip, write_model
+from ganline.acceleration.export import EXAMPLES, read_model, traced, write_model
 from ganline.acceleration.quantize import MULTIPLYING, quantize_graph
 from ganline.errors import BundleError, ConfigError
 from ganline.images import to_pixels
@@ -115,24 +115,8 @@ class Decoder(nn.Module):
 
 def export_decoder(teacher: Teacher, path: Path) -> None:
     """The tokenizer's decoder as an ONNX file."""
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter's own deprecations
-        program = torch.onnx.export(
-            Decoder(teacher.tokenizer).eval(),
-            kwargs={"tokens": torch.zeros(EXAMPLES, teacher.z_dim, dtype=torch.int64)},
-            dynamo=True,
-            external_data=False,
-            input_names=["tokens"],
-            output_names=["image"],
-            dynamic_shapes={"tokens": {0: torch.export.Dim("batch")}},
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
-    strip(model)
-    write_model(model, path)
+    example, batch = torch.zeros(EXAMPLES, teacher.z_dim, dtype=torch.int64), torch.export.Dim("batch")
+    write_model(traced(Decoder(teacher.tokenizer), {"tokens": example}, {"tokens": {0: batch}}, output="image"), path)
 
 
 def open_teacher(folder: Path, form: Form, *, threads: int = 1) -> OnnxTeacher:

@@ -12,7 +12,7 @@ refused before anything loads them (CVE-2025-51480 and its kin).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,29 +50,39 @@ def export_generator(G: Generator, path: Path, *, num_classes: int = 0, prompt_d
     assert not (num_classes and prompt_dim), "a generator is told a class or a prompt"
     looks_up = bool(num_classes) and any(isinstance(layer, nn.Embedding) for layer in G.modules())
     batch = torch.export.Dim("batch")
+    example = {"z": torch.zeros(EXAMPLES, G.z_dim)}
+    if told := num_classes or prompt_dim:
+        example[CONDITION] = torch.eye(EXAMPLES, told)
+    model = traced(Pixels(G, looks_up=looks_up), example, {name: {0: batch} for name in example}, output="image")
+    classes, prompt, none = KIND
+    onnx.helper.set_model_props(model, {CONDITION: classes if num_classes else prompt if prompt_dim else none})
+    write_model(model, path)
+
+
+def traced(
+    module: nn.Module, example: Mapping[str, torch.Tensor], axes: Mapping[str, Mapping[int, Any]], *, output: str
+) -> Any:
+    """The onnx.ModelProto of a module called with `example`; `axes` of its inputs may have other lengths."""
+    import onnx
+
     # The exporter's own deprecations and the axes' common name are no one's concern; it knows no inference mode.
     with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
         warnings.simplefilter("ignore")
-        example = {"z": torch.zeros(EXAMPLES, G.z_dim)}
-        if told := num_classes or prompt_dim:
-            example[CONDITION] = torch.eye(EXAMPLES, told)
         program = torch.onnx.export(
-            Pixels(G, looks_up=looks_up).eval(),
-            kwargs=example,
+            module.eval(),
+            kwargs=dict(example),
             dynamo=True,
             external_data=False,
             input_names=list(example),
-            output_names=["image"],
-            dynamic_shapes={name: {0: batch} for name in example},
+            output_names=[output],
+            dynamic_shapes={name: dict(own) for name, own in axes.items()},
             verbose=False,
         )
     assert program is not None
     model = program.model_proto
     strip(model)
-    classes, prompt, none = KIND
-    onnx.helper.set_model_props(model, {CONDITION: classes if num_classes else prompt if prompt_dim else none})
     onnx.checker.check_model(model)
-    write_model(model, path)
+    return model
 
 
 def write_model(model: Any, path: Path) -> None:

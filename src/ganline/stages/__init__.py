@@ -210,7 +210,7 @@ STAGES: Mapping[str, Stage] = {
         (QUALITY, QUALITY_PICTURES),
         (
             *("acceleration", "data/loader.py", "draws.py", "evaluation", "language", "models", "registry/bundle.py"),
-            *(ACCELERATING, "stages/quality.py", SPEAKING, MEASURING),
+            *(ACCELERATING, "stages/quality.py", "stages/prompted.py", SPEAKING, MEASURING),
             *CORE,
         ),
     ),

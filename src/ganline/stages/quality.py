@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganline.config import Config
 from ganline.files import fresh_folder, read_json, write_bytes, write_json
-from ganline.stages.accelerating import ENCODER, TEACHER, studied
+from ganline.stages.accelerating import TEACHER, studied
 from ganline.stages.language import load_teacher
 from ganline.stages.places import (
     ACCELERATED,
-    CAPTIONS,
     PREPARE,
     QUALITY,
     QUALITY_PICTURES,
@@ -22,6 +20,7 @@ from ganline.stages.places import (
     STUDENTS,
     TOKENIZER,
 )
+from ganline.stages.prompted import adherences, prompts_by_form
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Compare = Callable[["Features", "Features"], Mapping[str, float]]
+Compare = Callable[["Features"], Mapping[str, float]]
+"""Features of generated images -> figures beside those of others."""
 LIKELIHOOD_N, BETWEEN_SEEDS, SHOWN = 2000, 3, 32
 
 
@@ -43,6 +43,7 @@ def quality(config: Config, root: Path) -> None:
     the teacher, what tells them from the teacher's images, and adherence to prompts."""
     from ganline.data.loader import Prepared
     from ganline.devices import make_exact, pick
+    from ganline.evaluation.features import FIRST
     from ganline.evaluation.reference import load_reference
     from ganline.stages.measuring import describe, extractors
 
@@ -63,7 +64,15 @@ def quality(config: Config, root: Path) -> None:
         "ablation": study.ablation(),
         "between": study.between(forms),
         "likelihood": study.likelihoods(forms),
-        "adherence": study.adherences(forms, prepared),
+        "adherence": adherences(
+            forms,
+            study.prompts,
+            extract=looking[FIRST],
+            split=prepared.split(real.split),
+            num_classes=study.num_classes,
+            n=config.quality.adherence_n,
+            compute=compute,
+        ),
         "tokenizer": study.reconstruction(prepared.split("train")),
         "parity": read_json(root / ACCELERATED / "parity.json"),
     }
@@ -94,6 +103,7 @@ class Measuring:
         self.device = compute.device
         self.teacher = load_teacher(config, root, compute)
         self.tokenizer: Any = self.teacher.tokenizer
+        self.prompts = prompts_by_form(config, root)
 
     def forms(self) -> dict[str, Generator]:
         """Every form whose numbers differ: float32 and int8. The teacher's float32 runs in ONNX Runtime, twice as fast
@@ -109,7 +119,7 @@ class Measuring:
             found[f"{name}/float32"] = eager_generator(bundle.generator(), self.compute)
             found[f"{name}/int8"] = open_generators(folder / name, "int8", threads=threads)
             for form in ("float32", "int8"):
-                G, known = found[f"{name}/{form}"], bundle.prompts
+                G, known = found[f"{name}/{form}"], self.prompts[form] if bundle.prompts is not None else None
                 G.tell = known.tell if known is not None else None
                 G.num_classes = self.num_classes if known is not None else G.num_classes
         return found
@@ -171,46 +181,47 @@ class Measuring:
 
     def confirmation(self, forms: Mapping[str, Generator]) -> dict[str, Any]:
         """Form -> its distances to real images that no other has read, from noise of its own."""
-        from ganline.evaluation.panel import frechet_distances as figures
+        from ganline.evaluation.panel import frechet_distances
 
         fresh = self.real.test.rows(slice(self.n, 2 * self.n))
         if len(fresh) < self.n:
             return {}
-        told = {name: self.compared(G, self.section.confirm_seeds, [fresh], figures) for name, G in forms.items()}
+        figures = {seed: lambda fake: frechet_distances(fake, fresh) for seed in self.section.confirm_seeds}
+        told = {name: self.compared(G, figures) for name, G in forms.items()}
         split = {"split": self.real.split}
         return {name: {key: each | split for key, each in records.items()} for name, records in told.items()}
 
-    def compared(
-        self, G: Generator, seeds: Sequence[int], targets: Sequence[Features], figures: Compare
-    ) -> dict[str, Any]:
-        """A record of each figure of G's images beside targets: seed i and targets[i], or the only one."""
-        from ganline.evaluation.names import full_name, role_of
-        from ganline.evaluation.uncertainty import spread
-
-        pairs = zip(seeds, targets if len(targets) > 1 else [targets[0]] * len(seeds), strict=True)
-        found = {str(seed): figures(self.features(G, seed), target) for seed, target in pairs}
-        told: dict[str, Any] = {}
-        for key in found[str(seeds[0])]:
-            per_seed = {seed: each[key] for seed, each in found.items()}
-            told[key] = {"name": full_name(key, self.real.extractors[role_of(key)], self.n), "n": self.n}
-            told[key] |= {"seeds": list(seeds), "per_seed": per_seed} | spread(list(per_seed.values()))
-        return told
-
     def between(self, forms: Mapping[str, Generator]) -> dict[str, Any]:
         """Student -> how its images differ from the teacher's, which stand in the real ones' place, by seeds of which
-        no student has learned; `teacher`: its images beside its own of other seeds, the nearest that can be."""
+        no student has learned; `teacher`: its images beside its own of other seeds."""
         from ganline.evaluation.panel import frechet_distances, neighbourhoods
+        from ganline.evaluation.reference import radii_of
 
-        seeds = [6001 + 10 * i for i in range(BETWEEN_SEEDS)]
-        targets = [self.features(forms[f"{TEACHER}/float32"], seed) for seed in seeds]
-        others = [seed + 1 for seed in seeds]
+        def beside(seed: int) -> Compare:
+            real = self.features(forms[f"{TEACHER}/float32"], seed)
+            radii = radii_of(real)
+            return lambda fake: frechet_distances(fake, real) | neighbourhoods(fake, real, radii)
+
+        figures = {6002 + 10 * i: beside(6001 + 10 * i) for i in range(BETWEEN_SEEDS)}
         return {
-            name.removesuffix("/float32"): self.compared(
-                G, others, targets, lambda fake, real: frechet_distances(fake, real) | neighbourhoods(fake, real)
-            )
+            name.removesuffix("/float32"): self.compared(G, figures, of="_teacher")
             for name, G in forms.items()
             if name.endswith("/float32")
         }
+
+    def compared(self, G: Generator, figures: Mapping[int, Compare], *, of: str = "") -> dict[str, Any]:
+        """A record of each figure of G's images, over seeds; `of` says in names what stands in the real ones' place."""
+        from ganline.evaluation.names import full_name, role_of
+        from ganline.evaluation.uncertainty import spread
+
+        found = {str(seed): own(self.features(G, seed)) for seed, own in figures.items()}
+        told: dict[str, Any] = {}
+        for key in next(iter(found.values())):
+            per_seed = {seed: each[key] for seed, each in found.items()}
+            extractor = f"{self.real.extractors[role_of(key)]}{of}"
+            told[key] = {"name": full_name(key, extractor, self.n), "n": self.n, "seeds": list(figures)}
+            told[key] |= {"per_seed": per_seed} | spread(list(per_seed.values()))
+        return told
 
     def likelihoods(self, forms: Mapping[str, Generator]) -> dict[str, Any]:
         """Teacher's nats per token of images cut into tokens again, given the class asked for, and the entropy of the
@@ -255,37 +266,6 @@ class Measuring:
         if extract.classifies and logits[0] is not None:
             seen = torch.cat([part.argmax(1) for part in logits])  # type: ignore[union-attr]
             told["class_entropy"] = entropy(torch.bincount(seen, minlength=max(self.num_classes, 1)))
-        return told
-
-    def adherences(self, forms: Mapping[str, Generator], prepared: Any) -> dict[str, Any]:
-        """Model -> adherence to prompts by kind of phrasing, for those that are told prompts; `MODEL int8`: of its int8
-        form behind the encoder's. Empty without classes."""
-        from ganline.acceleration.encoding import open_encoder
-        from ganline.evaluation.features import FIRST
-        from ganline.language.adherence import accuracy_by_class, measure_adherence
-        from ganline.language.captions import Captions
-        from ganline.language.encoder import find_encoder
-
-        extract, prompts = self.looking[FIRST], Captions(self.root / CAPTIONS).prompts
-        encoder = open_encoder(find_encoder(self.config.captions.encoder), self.root / ACCELERATED / ENCODER, "int8")
-        small = replace(prompts, embeddings={kind: encoder(texts) for kind, texts in prompts.texts.items()})
-        if not extract.classifies or not self.num_classes:
-            return {}
-        accuracy = accuracy_by_class(extract, prepared.split(self.real.split), self.num_classes)  # type: ignore[arg-type]
-        told = {}
-        for name, G in forms.items():
-            model, form = name.split("/")
-            if G.prompt_dim:
-                told[model if form == "float32" else f"{model} {form}"] = measure_adherence(
-                    G,
-                    prompts if form == "float32" else small,
-                    z_dim=G.z_dim,
-                    classify=extract,  # type: ignore[arg-type]
-                    accuracy=accuracy,
-                    compute=self.compute,
-                    seed=8001,
-                    n=self.section.adherence_n,
-                )
         return told
 
     def reconstructed(self, images: torch.Tensor) -> torch.Tensor:

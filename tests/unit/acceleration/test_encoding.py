@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from ganline.acceleration.encoding import FILES, export_encoder, open_encoder
-from ganline.language.encoder import SentenceEncoder, find_encoder
+from ganline.errors import BundleError
+from ganline.language.encoder import TOKENIZER, SentenceEncoder, find_encoder, packaged_folder
+from ganline.torchvision_shim import ensure_torchvision
 
 TEXTS = ["a", "a dark sneaker", "seven, thin and slanted", "a picture of pale ankle boots " * 60]
 
@@ -42,8 +46,34 @@ def test_an_embedding_stays_a_function_of_the_text_alone(form, encoder, folder) 
     assert other.identity == encoder.identity
 
 
-def test_without_a_file_the_encoder_stays_as_it_is(encoder, tmp_path) -> None:
-    assert open_encoder(encoder, tmp_path, "int8") is encoder
+def test_without_a_file_or_with_a_damaged_one_the_user_is_told(encoder, tmp_path) -> None:
+    with pytest.raises(BundleError, match="does not exist"):
+        open_encoder(encoder, tmp_path, "int8")
+    (tmp_path / FILES["int8"]).write_bytes(b"torn")
+    with pytest.raises(BundleError, match="is not an ONNX file"):
+        open_encoder(encoder, tmp_path, "int8")
+
+
+def test_an_encoder_that_runs_through_transformers_stays_as_it_is(encoder, tmp_path) -> None:
+    other = copy.copy(encoder)
+    other.is_plain = False
+    assert open_encoder(other, tmp_path, "int8") is other
+
+
+def test_a_small_encoder_that_reads_few_tokens_is_exported_too(tmp_path) -> None:
+    """Fewer positions than the packaged one has, and fewer tokens than the traced example."""
+    ensure_torchvision()
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = transformers.BertModel(transformers.BertConfig(vocab_size=30522, max_position_embeddings=6, **sizes))
+    net.save_pretrained(tmp_path)
+    shutil.copyfile(packaged_folder() / TOKENIZER, tmp_path / TOKENIZER)
+    own = SentenceEncoder(tmp_path)
+    assert own.is_plain and own.max_length == 6
+    export_encoder(own, tmp_path)
+    assert torch.allclose(open_encoder(own, tmp_path, "onnx")(TEXTS), own(TEXTS), atol=1e-5)
 
 
 def test_equal_networks_give_equal_bytes(encoder, folder, tmp_path) -> None:

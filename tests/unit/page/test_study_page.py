@@ -175,7 +175,7 @@ def test_likelihood_never_stands_alone() -> None:
 def test_adherence_is_told_as_a_share_of_the_extractors_own_accuracy() -> None:
     told = text(section(page(), "prompts"))
     assert "Adherence to prompts" in told
-    assert "s3: sentences never trained on 2,000 120 0.8840 0.9235 0.9572" in told
+    assert "s3 in int8: sentences never trained on 2,000 120 0.8840 0.9235 0.9572" in told
     assert "S3, ONNX Runtime, int8 4.49 ms 4.90 ms" in told
 
 
