@@ -15,7 +15,7 @@ from ganline.training.config import TrainConfig
 
 HEAD = 16
 """Lengths of attention heads that ONNX Runtime's fused attention takes are multiples of this."""
-TAKEN = ("teacher", "real")
+TAKEN = ("teacher", "real", "encoder")
 """Names that figures have beside the ways'."""
 
 

@@ -66,6 +66,11 @@ def bert(weights: Weights, config: Mapping[str, Any]) -> Network:
     return states
 
 
+def floats(path: Path) -> Weights:
+    """The weights of a file, in float32."""
+    return {name: tensor.float() for name, tensor in load_file(path).items()}
+
+
 def is_plain_bert(config: Mapping[str, Any]) -> bool:
     """Whether `bert` computes what this configuration says."""
     usual = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False}
@@ -122,7 +127,7 @@ class SentenceEncoder:
         self.tokenizer.enable_truncation(self.max_length)
         check_modules(folder)
         self.is_plain = is_plain_bert(config)
-        self.net = bert(load_file(folder / WEIGHTS), config) if self.is_plain else of_transformers(folder)
+        self.net = bert(floats(folder / WEIGHTS), config) if self.is_plain else of_transformers(folder)
         self.dim: int = self.encode("a word").shape[1]
         parts = [sha256_file(folder / file) for file in (WEIGHTS, TOKENIZER)]
         self.sha256 = sha256_json([*parts, config, self.takes_first, self.max_length])

@@ -61,14 +61,14 @@ def test_an_encoder_that_runs_through_transformers_stays_as_it_is(encoder, tmp_p
 
 
 def test_a_small_encoder_that_reads_few_tokens_is_exported_too(tmp_path) -> None:
-    """Fewer positions than the packaged one has, and fewer tokens than the traced example."""
+    """Fewer positions than the packaged one has, fewer tokens than the traced example, weights in half precision."""
     ensure_torchvision()
     transformers = pytest.importorskip("transformers")
     sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = transformers.BertModel(transformers.BertConfig(vocab_size=30522, max_position_embeddings=6, **sizes))
-    net.save_pretrained(tmp_path)
+    net.half().save_pretrained(tmp_path)
     shutil.copyfile(packaged_folder() / TOKENIZER, tmp_path / TOKENIZER)
     own = SentenceEncoder(tmp_path)
     assert own.is_plain and own.max_length == 6
