@@ -293,8 +293,8 @@ def prompts(study: Study) -> Iterator[str]:
     faster = {key.rpartition("): ")[2]: one for key, one in given.items() if key.startswith(TIMES_ALONE)}
     own = given["encoder"]
     alone = [f"{own[key]:.1f} ms ({words})" for key, words in ENCODERS.items() if key in own]
-    near = study["parity"].get("encoder", {}).get("int8")
-    cosine = f"; the cosine of int8 embeddings and torch's is {near['mean_cosine']:.3f}" if near else ""
+    small = study["parity"].get("encoder", {}).get("int8")
+    cosine = f"; the cosine of int8 embeddings and torch's is {small['mean_cosine']:.3f}" if small else ""
     yield f"\nFrom text to pixels the sentence encoder takes {', '.join(alone)} on either side{cosine}."
     if len(faster) > 1:  # by each clock
         told = ", ".join(f"{one:.2f} times as fast {words}" for words, one in faster.items())

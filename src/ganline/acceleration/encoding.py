@@ -34,7 +34,7 @@ class States(nn.Module):
         self.net = net
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.net(tokens).float()
+        return self.net(tokens)
 
 
 def export_encoder(encoder: SentenceEncoder, folder: Path) -> None:
