@@ -14,7 +14,7 @@ from ganline import effects, leash
 from ganline.config import load_config, read_yaml
 from ganline.errors import ConfigError, GanlineError, GateError, WorkspaceError
 from ganline.files import read_json
-from ganline.registry.card import metric_rows
+from ganline.registry.card import extractor_lines, metric_rows
 from ganline.stages.places import METRICS, MODEL, REPORT, SAMPLES, VALIDATE
 from ganline.workspace import Workspace, folder_overlay, hold, isolate, preset_overlay
 
@@ -130,6 +130,8 @@ def tell(workspace: Workspace, standing: effects.Standing) -> None:
     print(f"\n{standing.name} version {standing.version}, alias {standing.alias or 'none'}; {standing.told}")
     for metric, value in metric_rows(metrics):
         print(f"  {metric}: {value}")
+    for line in extractor_lines(metrics):
+        print(f"  {line}")
     print(f"\n  report      {root / REPORT}")
     print(f"  samples     {root / SAMPLES}")
     print(f"  data        {root / VALIDATE / 'report.html'}")

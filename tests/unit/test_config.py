@@ -25,6 +25,14 @@ def test_every_preset_is_valid_and_has_a_model_name_of_its_own(name) -> None:
     assert config.register_.name == f"ganline-{name}"
 
 
+@pytest.mark.parametrize("name", [None, *PRESETS])
+def test_a_bound_on_the_distance_holds_for_both_extractors(name) -> None:
+    overlay = {} if name is None else read_yaml(ROOT / "presets" / f"{name}.yaml")
+    floors = parse(merge(read_yaml(ROOT / "params.yaml"), overlay), source=str(name)).promotion.floors
+    assert floors.fd_max or floors.fd_ratio_max, "some bound on the primary extractor's distance"
+    assert floors.fd_holdout_max or floors.fd_holdout_ratio_max, "and one on the holdout extractor's"
+
+
 def with_change(change: dict) -> dict:
     return merge(read_yaml(ROOT / "params.yaml"), change)
 

@@ -196,16 +196,16 @@ def metric(key: str) -> Metric:
 
 
 def titled(key: str) -> str:
-    """'recall_second' -> 'Recall, second extractor'; 'fd_inception2015' -> 'Fréchet distance, inception2015'."""
+    """'recall_second' -> 'Recall, holdout extractor'; 'fd_inception2015' -> 'Fréchet distance, inception2015'."""
     role = split_key(key)[1]
-    return metric(key).title + ("" if role == FIRST else f", {role}{' extractor' if role == SECOND else ''}")
+    return metric(key).title + ("" if role == FIRST else ", holdout extractor" if role == SECOND else f", {role}")
 
 
 def spoken(key: str) -> str:
-    """The title inside a sentence: 'recall by the second extractor'."""
+    """The title inside a sentence: 'recall by the holdout extractor'."""
     role, kind = split_key(key)[1], metric(key)
     title = kind.inside or kind.title[0].lower() + kind.title[1:]
-    return title + ("" if role == FIRST else f" by the {role} extractor" if role == SECOND else f" by {role}")
+    return title + ("" if role == FIRST else " by the holdout extractor" if role == SECOND else f" by {role}")
 
 
 def records(metrics: Mapping[str, Any] | None) -> dict[str, Record]:

@@ -34,6 +34,7 @@ from ganline.page.words import extractors, ratio, times, unjudged, warnings
 
 HEADLINES = (
     "fd",
+    "fd_second",
     "precision",
     "recall",
     "coverage",
@@ -53,7 +54,8 @@ WORDS: Mapping[Judgement, str] = {
 }
 
 # role of an extractor -> what it is
-OTHERS: Mapping[str, str] = {SECOND: "an independent extractor"}
+OTHERS: Mapping[str, str] = {SECOND: "the holdout extractor, which nothing was chosen by"}
+SHORT: Mapping[str, str] = {FIRST: "primary extractor", SECOND: "holdout extractor"}
 
 # what is told of an extractor -> its heading
 EXTRACTOR_FACTS: Mapping[str, str] = {
@@ -87,7 +89,7 @@ def render_report(
         model=model,
         warnings=warnings(metrics, usefulness),
         unjudged=unjudged({**metrics, **(usefulness or {})}),
-        headlines=headlines(figures),
+        headlines=headlines(figures) + accuracies(metrics),
         pictures=placed(pictures),
         known=tuple(PICTURES),
         groups=[
@@ -168,11 +170,24 @@ def headlines(figures: Mapping[str, Record]) -> list[dict[str, str]]:
     told = []
     for key in (key for key in HEADLINES if key in figures):
         record, style = figures[key], metric(key).style
-        floor, of_floor = number(record, "floor"), ratio(record) if key == "fd" else None
+        floor, of_floor = number(record, "floor"), ratio(record) if split_key(key)[0] == "fd" else None
         beside = "" if floor is None else f"real: {figure(floor, style)}"
         note = f"{times(of_floor)} its floor" if of_floor else "" if style == "points" else beside
         told.append({"title": titled(key), "value": figure(record["value"], style), "note": note})
     return told
+
+
+def accuracies(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
+    """How often each extractor is right on real images: distances and labels are worth no more than their network."""
+    return [
+        {
+            "title": f"Accuracy, {SHORT.get(role, role)}",
+            "value": figure(each["validation_accuracy"], "share"),
+            "note": f"{each['task']}, real validation images",
+        }
+        for role, each in extractors(metrics).items()
+        if each.get("validation_accuracy")
+    ]
 
 
 def difference_row(difference: Difference, champion: Record, challenger: Record) -> dict[str, Any]:

@@ -331,13 +331,20 @@ def verdict_of(line: Line) -> Verdict:
 
 
 def figures(rows: Iterable[Row]) -> str:
-    """The short form of a verdict's figures: the distance, and its change where two were compared."""
-    for row in rows:
-        if row.rule == "min_improvement" and row.change is not None:
-            change = f"{row.change:+.3g} [{row.low:+.3g}, {row.high:+.3g}]"
-            return f"distance {row.champion:.4g} -> {row.challenger:.4g}, change {change}"
-    for rule, called in (("fd_max", "distance"), ("fd_ratio_max", "distance over that of real images")):
-        for row in rows:
-            if row.rule == f"floors.{rule}" and row.challenger is not None:
-                return f"{called} {row.challenger:.4g}"
+    """The short form of a verdict's figures: the distance by both extractors, its change where two were compared."""
+    by_rule = {row.rule: row for row in rows if row.challenger is not None}
+    pair, holdout = by_rule.get("min_improvement"), by_rule.get("fd_second")
+    if pair is not None and pair.change is not None:
+        beside = "" if holdout is None else f"; by the holdout extractor {moved(holdout)}"
+        return f"distance {moved(pair)}{beside}"
+    for rule, called in (("max", "distance"), ("ratio_max", "distance over that of real images")):
+        if (row := by_rule.get(f"floors.fd_{rule}")) is not None:
+            holdout = by_rule.get(f"floors.fd_holdout_{rule}")
+            beside = "" if holdout is None else f" (by the holdout extractor {holdout.challenger:.4g})"
+            return f"{called} {row.challenger:.4g}{beside}"
     return ""
+
+
+def moved(row: Row) -> str:
+    """'1.2 -> 1.1, change -0.1 [-0.12, -0.08]'."""
+    return f"{row.champion:.4g} -> {row.challenger:.4g}, change {row.change:+.3g} [{row.low:+.3g}, {row.high:+.3g}]"

@@ -298,3 +298,13 @@ def test_the_test_pictures_are_what_they_claim(tmp_path: Path) -> None:
 
 def test_seeds_are_told_as_ranges() -> None:
     assert seed_ranges([3, 1, 2, 7, 9, 10]) == "1 to 3, 7, 9 to 10"
+
+
+def test_the_head_of_a_report_holds_both_distances_and_how_often_each_extractor_is_right() -> None:
+    metrics = fashion()
+    head = Outline(section(report(metrics), "samples")).text
+    assert "Fréchet distance1.083.6 times its floor" in head
+    assert "Fréchet distance, holdout extractor1.494.2 times its floor" in head
+    for role, called in (("first", "primary"), ("second", "holdout")):
+        accuracy = metrics["extractors"][role]["validation_accuracy"]
+        assert f"Accuracy, {called} extractor{accuracy:.3f}" in head

@@ -81,7 +81,7 @@ def test_a_fault_that_both_extractors_see_is_told_once() -> None:
 
 def test_a_fault_that_only_the_second_extractor_sees_is_told_as_such() -> None:
     (remark,) = warnings(fashion(recall_second=0.42))
-    assert remark.text.startswith("recall by the second extractor is 0.42 where real images score 0.86")
+    assert remark.text.startswith("recall by the holdout extractor is 0.42 where real images score 0.86")
     assert "the first extractor does not see it" in remark.text
 
 
@@ -268,7 +268,7 @@ def test_every_figure_of_the_panel_has_words_and_the_same_good_end() -> None:
 
 
 def test_titles_say_the_extractor() -> None:
-    assert titled("recall_second") == "Recall, second extractor"
+    assert titled("recall_second") == "Recall, holdout extractor"
     assert spoken("fd_inception2015") == "the Fréchet distance by inception2015"
     assert (titled("unheard_of"), metric("unheard_of").group) == ("unheard_of", "others")
 

@@ -293,10 +293,14 @@ def test_decisions_are_counted_by_the_real_images_that_they_were_made_on() -> No
     assert [ledger.decisions(images) for images in ("i", "j", "k", None)] == [2, 1, 0, 0]
 
 
-def test_the_short_form_gives_the_distance() -> None:
-    assert figures([ROW]) == "distance 1.25 -> 1.125, change -0.125 [-0.2, -0.05]"
-    assert (
-        figures([Row("floors.fd_ratio_max", "x", None, 3.5, "at most 10", True)])
-        == "distance over that of real images 3.5"
-    )
+def test_the_short_form_gives_the_distance_by_both_extractors() -> None:
+    change = "1.25 -> 1.125, change -0.125 [-0.2, -0.05]"
+    assert figures([ROW]) == f"distance {change}"
+    holdout = Row("fd_second", "y", 0.2, 0.21, "", True, 0.01, -0.02, 0.04)
+    beside = "0.2 -> 0.21, change +0.01 [-0.02, +0.04]"
+    assert figures([ROW, holdout]) == f"distance {change}; by the holdout extractor {beside}"
+    alone = Row("floors.fd_ratio_max", "x", None, 3.5, "at most 10", True)
+    assert figures([alone]) == "distance over that of real images 3.5"
+    both = [alone, Row("floors.fd_holdout_ratio_max", "y", None, 76.0, "at most 10", False)]
+    assert figures(both) == "distance over that of real images 3.5 (by the holdout extractor 76)"
     assert figures([]) == ""

@@ -16,6 +16,7 @@ from tests.unit.scores import model, record
 
 METRICS = {
     "fd": {"name": "fd_cnn_shapes@1a2b3c4d_n512", "value": 3.0, "ratio": 120.0},
+    "fd_second": {"name": "fd_rotation_shapes@5e6f7a8b_n512", "value": 0.7, "ratio": 76.0},
     "class_coverage": {"name": "class_coverage_cnn_shapes@1a2b3c4d", "value": 0.9},
     "coverage": {"name": "coverage_cnn_shapes@1a2b3c4d_n512", "value": 0.8},
     "recall": {"name": "recall_cnn_shapes@1a2b3c4d_n512", "value": 0.6},
@@ -41,6 +42,8 @@ def test_every_floor_and_every_drop_that_can_be_configured_is_judged() -> None:
     [
         ("fd_max", 3.0, 2.999),
         ("fd_ratio_max", 120.0, 119.0),
+        ("fd_holdout_max", 0.7, 0.69),
+        ("fd_holdout_ratio_max", 76.0, 75.0),
         ("class_coverage_min", 0.9, 0.91),
         ("coverage_min", 0.8, 0.81),
         ("recall_min", 0.6, 0.61),
