@@ -48,10 +48,17 @@ def test_every_relative_link_leads_somewhere() -> None:
     assert not broken
 
 
-def test_every_preset_is_in_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text()
+def test_every_preset_is_in_the_docs() -> None:
+    pages = "".join((ROOT / page).read_text() for page in ("README.md", "docs/presets.md"))
     for path in (ROOT / "presets").glob("*.yaml"):
-        assert path.stem == "folder" or f"PRESET={path.stem}" in readme
+        assert path.stem == "folder" or f"PRESET={path.stem}`" in pages or f"PRESET={path.stem} " in pages
+
+
+def test_the_table_of_presets_in_the_readme_is_what_was_measured() -> None:
+    presets, readme = script("benchmarks/presets.py"), (ROOT / "README.md").read_text()
+    rows = read_json(ROOT / "benchmarks/results/presets.json")
+    assert {"default", "mnist", "cifar10", "digits"} <= rows.keys()
+    assert presets.replace_table(readme, rows) == readme, "run benchmarks/presets.py with --into README.md"
 
 
 @pytest.mark.parametrize("preset", ["speedup-fashion", "speedup-mnist"])
@@ -62,31 +69,40 @@ def test_results_tell_what_a_study_found(preset) -> None:
     assert told == speedup.section(study), "run benchmarks/speedup.py with --into"
 
 
-def test_the_readme_tells_the_figures_of_the_study() -> None:
+def test_the_readme_holds_the_figures_of_the_study() -> None:
     study = read_json(ROOT / "benchmarks/results/speedup-fashion.json")
-    turns = read_json(ROOT / "benchmarks/results/int8_turns.json")["int8"]
     best = study["verdict"]["best"]
-    (form,) = [each["quality"] for each in study["variants"] if f"{each['model']} {each['form']}" == best["student"]]
-    rows = study["prompts"]["adherence"]
+    sides = {f"{each['model']} {each['form']}": each for each in study["variants"]}
+    gan, lm = sides[best["student"]], sides[best["teacher_best"]]
+    students, prompted = study["ablation"]["s2"], study["ablation"]["prompt"]
     figures = [
-        f"{best['teacher_ms']:.2f} ms",
-        f"`narrow` {best['student_ms']:.3f} ms",
-        f"{best['latency_ratio']:.0f} times less",
-        f"`narrow` {best['student_first_ms']:.2f} ms",
-        f"{best['first_ratio']:.0f} times less ({best['early_ratio']:.0f} by the clock",
-        f"{turns['teacher int8']['p50_ms'] / turns[best['student']]['p50_ms']:.0f} where only int8",
-        f"{best['teacher_throughput_value']:,.0f}",
-        f"`narrow` {best['student_throughput']:,.0f}",
+        f"| {lm['macs'] / 1e6:.1f} M | {gan['macs'] / 1e6:.2f} M | {lm['macs'] / gan['macs']:.0f} times fewer",
+        f"| {best['teacher_first_ms']:.2f} ms | {best['student_first_ms']:.3f} ms | {best['first_ratio']:.0f} times",
+        f"| {best['teacher_throughput_value']:,.0f} | {best['student_throughput']:,.0f} |",
         f"{math.floor(best['throughput_ratio'])} times as many",
-        f"`narrow` {form['fd']['value']:.3f}",
-        f"`narrow` {form['fd_second']['value']:.3f}",
+        f"| {best['teacher_ms']:.2f} ms | {best['student_ms']:.3f} ms | {best['latency_ratio']:.0f} times less",
+        *(f"| {lm['quality'][key]['value']:.3f} | {gan['quality'][key]['value']:.3f} |" for key in ("fd", "fd_second")),
+        f"({students['fd']['value']:.2f})",
+        f"({students['fd_second']['value']:.2f})",
+        f"(distance {prompted['fd']['value']:.2f} and {prompted['fd_second']['value']:.2f})",
+    ]
+    readme = (ROOT / "README.md").read_text()
+    assert not [each for each in figures if " ".join(each.split()) not in " ".join(readme.split())]
+    assert [round(students[key]["value"] / lm["quality"][key]["value"]) for key in ("fd", "fd_second")] == [4, 8]
+
+
+def test_the_page_of_the_study_holds_its_figures() -> None:
+    study = read_json(ROOT / "benchmarks/results/speedup-fashion.json")
+    best, rows = study["verdict"]["best"], study["prompts"]["adherence"]
+    figures = [
         *(f"[{low:+.3f}, {high:+.3f}]" for low, high in (each["interval"] for each in best["confirmed"].values())),
         *(
             f"{100 * each['ratio']:.0f} %"
             for kind, each in rows.items()
             if "sentences never" in kind or "nouns never" in kind
         ),
-        ", ".join(f"{one:.2f}" for one in study["ablation"]["narrow"]["fd"]["per_seed"].values()),
     ]
-    readme = (ROOT / "README.md").read_text()
-    assert not [each for each in figures if each not in readme], "README tells another study"
+    alone = study["ablation"]["narrow"]["fd_second"]["per_seed"].values()
+    figures.append(f"({min(alone):.3f} to {max(alone):.3f})")
+    page = (ROOT / "docs" / "speedup.md").read_text()
+    assert not [each for each in figures if each not in page]
