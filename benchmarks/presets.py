@@ -113,7 +113,7 @@ def main() -> None:
         preset = [] if name == DEFAULT else ["--preset", name]
         subprocess.run([sys.executable, "-m", "ganline", "run", *preset], cwd=options.root, check=True)
     places = {DEFAULT: options.root} | {path.name: path for path in sorted((home / "ws").glob("*"))}
-    names = [name for name in (places if options.collect else options.presets)]
+    names = list(places if options.collect else options.presets)
     for name in names:
         if (places[name] / "artifacts" / "evaluate" / "metrics.json").is_file():
             rows[name] = row_of(places[name], home)
