@@ -151,6 +151,7 @@ def itself(root: Path, bundle: Path, config: Config, *, trials: int, n: int) -> 
     real = first_of(load_reference(root / REFERENCE, compute.device, looking), n)
     opened = open_bundle(bundle)
     G, num_classes = compute.place(opened.generator()), opened.spec.conditioning.num_classes
+    weights = real.train_histogram if num_classes else None
     names = [str(seed) for seed in config.promotion.seeds]
     targets = [fit_gaussian(half.by[FIRST]) for half in real.test.halves()]
 
@@ -160,7 +161,7 @@ def itself(root: Path, bundle: Path, config: Config, *, trials: int, n: int) -> 
     def distance(trial: int, side: int) -> dict[str, Any]:
         halves = {}
         for name, seed in zip(names, seeds_of(trial, side), strict=True):
-            batches = sample(G, n=n, seed=seed, num_classes=num_classes, compute=compute)
+            batches = sample(G, n=n, seed=seed, num_classes=num_classes, label_weights=weights, compute=compute)
             made = look(batches, {FIRST: looking[FIRST]}, pixels=False)
             parts = zip(made.halves(), targets, strict=True)
             halves[name] = [frechet_distance(fit_gaussian(fake.by[FIRST]), target) for fake, target in parts]

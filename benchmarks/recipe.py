@@ -37,7 +37,7 @@ from ganline.devices import machine, make_exact, pick
 from ganline.evaluation.frechet import Gaussian, fit_gaussian, frechet_distance
 from ganline.images import to_network
 from ganline.models import Conditioning, ImageSpec
-from ganline.models.sampling import sample
+from ganline.models.sampling import label_histogram, sample
 from ganline.training.config import TrainConfig
 from ganline.training.loop import Run, train
 
@@ -127,9 +127,12 @@ def main() -> None:
         )
         cpu_seconds = time.process_time() - started
     G: Any = state.G_ema
+    weights = label_histogram(split.labels, len(prepared.labels))
     distances, right = [], []
     for seed in GENERATOR_SEEDS:
-        batches = list(sample(G, n=N, seed=seed, num_classes=len(prepared.labels), compute=compute))
+        batches = list(
+            sample(G, n=N, seed=seed, num_classes=len(prepared.labels), label_weights=weights, compute=compute)
+        )
         seen, found = look(judge, torch.cat([images for images, _ in batches]).cpu())
         distances.append(frechet_distance(found, target))
         right.append(

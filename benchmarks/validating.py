@@ -10,14 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ganline.data.loader import Prepared
 from ganline.devices import Compute
 from ganline.evaluation.extractor import Extractor
 from ganline.evaluation.features import FIRST, SECOND, look, split_batches
 from ganline.evaluation.frechet import fit_gaussian, frechet_distance
-from ganline.models.sampling import sample
+from ganline.models.sampling import label_histogram, sample
 from ganline.models.spec import Generator
 from ganline.stages.places import EXTRACTOR, JUDGE, PREPARE
 
@@ -37,7 +35,7 @@ def distances(
     real = {role: fit_gaussian(features) for role, features in val.by.items()}
     weights = None
     if prepared.labels:
-        weights = torch.bincount(torch.from_numpy(prepared.split("train").labels), minlength=len(prepared.labels))
+        weights = label_histogram(prepared.split("train").labels, len(prepared.labels))
 
     def measured(G: Generator) -> Figures:
         found: Figures = {}

@@ -46,7 +46,7 @@ from ganline.data.loader import Prepared
 from ganline.devices import machine, make_exact, pick
 from ganline.evaluation.frechet import Gaussian, fit_gaussian, frechet_distance
 from ganline.models import Conditioning, ImageSpec
-from ganline.models.sampling import sample
+from ganline.models.sampling import label_histogram, sample
 from ganline.training.loop import Run, train
 
 ROOT = Path(__file__).parents[1]
@@ -188,7 +188,9 @@ def ours(contest: Contest, seed: int) -> Fakes:
         state = train(config, prepared.split("train"), image=image, conditioning=conditioning, run=run, compute=compute)
         seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
     G: Any = state.G_ema
-    batches = sample(G, n=contest.n, seed=seed + 1000, num_classes=len(prepared.labels), compute=compute)
+    classes = len(prepared.labels)
+    weights = label_histogram(prepared.split("train").labels, classes)
+    batches = sample(G, n=contest.n, seed=seed + 1000, num_classes=classes, label_weights=weights, compute=compute)
     return Fakes({"ema": torch.cat([images for images, _ in batches]).cpu().numpy()}, state.nimg, seconds, cpu_seconds)
 
 

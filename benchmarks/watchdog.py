@@ -28,6 +28,7 @@ from ganline.errors import TrainingError
 from ganline.evaluation.extractor import Extractor
 from ganline.evaluation.probe import make_probe
 from ganline.models import Conditioning, ImageSpec
+from ganline.models.sampling import label_histogram
 from ganline.overlay import merge
 from ganline.training.config import TrainConfig
 from ganline.training.loop import Run, train
@@ -65,7 +66,7 @@ def run(kind: str, seed: int, artifacts: Path) -> dict[str, Any]:
         prepared.split("val"),
         seed=seed,
         n=config.watch.n,
-        num_classes=len(labels),
+        label_weights=label_histogram(prepared.split("train").labels, len(labels)) if labels else None,
         compute=compute,
     )
     image = ImageSpec(resolution=prepared.resolution, channels=prepared.channels)  # type: ignore[arg-type]

@@ -25,17 +25,20 @@ LEAST_REAL = 32
 
 
 def make_probe(
-    extract: FeatureExtractor, split: Split, *, seed: int, n: int, num_classes: int, compute: Compute
+    extract: FeatureExtractor, split: Split, *, seed: int, n: int, label_weights: torch.Tensor | None, compute: Compute
 ) -> Probe | None:
     """A function of G: `fd` to the split's features at n fakes and, as shares of real images', `spread` (total variance
     of the features), `within` (the part of it inside classes, where G is told one of not too many) and `entropy` (of
     the class histogram, where the extractor classifies).
 
+    A class-conditional G is asked for classes in proportion to `label_weights` [num_classes], as in evaluation: drawn
+    uniformly, uneven classes would look more even than they are, and G further from the real images. None without.
     n fakes are too few for a reported distance; it is compared only within one run. None where the split holds fewer
     than LEAST_REAL images.
     """
     if len(split) < LEAST_REAL:
         return None
+    num_classes = 0 if label_weights is None else len(label_weights)
     order = torch.randperm(len(split), generator=generator(seed, "probe rows"))[:MOST_REAL].numpy()
     reals = look(split_batches(split, order, device=compute.device), {FIRST: extract}, pixels=False)
     real = fit_gaussian(reals.by[FIRST])
@@ -45,7 +48,7 @@ def make_probe(
     latents = derive(seed, "probe")
 
     def probe(G: Generator) -> dict[str, float]:
-        pictures = sample(G, n=n, seed=latents, num_classes=num_classes, compute=compute)
+        pictures = sample(G, n=n, seed=latents, num_classes=num_classes, label_weights=label_weights, compute=compute)
         fakes = look(pictures, {FIRST: extract}, pixels=False)
         found = fit_gaussian(fakes.by[FIRST])
         measures = {"fd": frechet_distance(found, real), "spread": spread_of(found.covariance, real.covariance)}

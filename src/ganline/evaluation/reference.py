@@ -31,6 +31,7 @@ from ganline.evaluation.memorisation import centres_of
 from ganline.evaluation.neighbours import nearest
 from ganline.evaluation.prdc import radii
 from ganline.files import fresh_folder, read_json, sha256_file, write_bytes, write_json
+from ganline.models.sampling import label_histogram
 
 NEIGHBOURS = 5
 """k of precision, recall, density and coverage, as in Naeem et al. 2020."""
@@ -76,7 +77,7 @@ class Reference:
     def train_histogram(self) -> torch.Tensor:
         """How many training images each class has, int64 [K]."""
         assert self.train.labels is not None
-        return torch.bincount(self.train.labels, minlength=len(self.labels))
+        return label_histogram(self.train.labels, len(self.labels))
 
 
 def build_reference(

@@ -10,9 +10,9 @@ half of each batch come generated images. So the mixture sees every real image h
 abound a generator must be as good as they are to break even.
 
 Deviations from the paper: its ResNet-50 is a network of two convolutions here, trained for seconds, on images averaged
-down to at most 32 px, without flips or crops: gains are over no augmentation at all. Classes are drawn uniformly, also
-where the real ones are uneven. Figures compare generators with each other and with real images under this protocol,
-not with published scores.
+down to at most 32 px, without flips or crops: gains are over no augmentation at all. Classes are asked for as often as
+training images have them: evening out uneven ones is no merit of G. Figures compare generators with each other and
+with real images under this protocol, not with published scores.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ganline.devices import Compute
 from ganline.errors import GateError
 from ganline.evaluation.uncertainty import spread
 from ganline.images import to_network, to_pixels
-from ganline.models.sampling import sample
+from ganline.models.sampling import label_histogram, sample
 from ganline.models.spec import Generator
 from ganline.seeds import derive, generator
 
@@ -100,8 +100,8 @@ def measure_usefulness(
     """
     if reason := why_not(num_classes, prepared, split):
         return {}, reason
-    fakes = generated(G, num_classes=num_classes, config=config, compute=compute)
     train, test = prepared.split("train"), in_memory(prepared.split(split))
+    fakes = generated(G, label_histogram(train.labels, num_classes), config=config, compute=compute)
     seen: dict[str, dict[int, np.ndarray]] = {}
     for seed in config.seeds:
         for key, pools in curricula(train, fakes, seed=seed, config=config).items():
@@ -179,12 +179,14 @@ def in_memory(split: Split, rows: np.ndarray | None = None) -> Pool:
     return Pool(images, np.array(split.labels[rows]))
 
 
-def generated(G: Generator, *, num_classes: int, config: UsefulnessConfig, compute: Compute) -> Pool:
-    """Generated images and the labels asked for, drawn uniformly."""
+def generated(G: Generator, label_weights: torch.Tensor, *, config: UsefulnessConfig, compute: Compute) -> Pool:
+    """Generated images and the labels asked for, in proportion to `label_weights` [num_classes]."""
     n = config.num_generated or config.steps * config.batch
     seed = derive(config.seeds[0], "usefulness latents")
     images, asked = [], []
-    for made, labels in sample(G, n=n, seed=seed, num_classes=num_classes, compute=compute):
+    num_classes = len(label_weights)
+    drawn = sample(G, n=n, seed=seed, num_classes=num_classes, label_weights=label_weights, compute=compute)
+    for made, labels in drawn:
         assert labels is not None, "num_classes is not 0"
         images.append(reduced(made).cpu().numpy())
         asked.append(labels.cpu().numpy())

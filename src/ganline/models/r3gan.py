@@ -3,7 +3,9 @@
 Residual stages without normalisation: block = 1x1, grouped 3x3, 1x1 that starts at zero, with a bias and LeakyReLU 0.2
 between; [1, 2, 1] resampling between stages (with the zero-order hold: [1, 3, 3, 1]); a learned basis at the smallest
 side. The published CIFAR-10 networks (width 768 at 4 to 32 px, 2 blocks a stage, groups of 16 channels) have
-20,732,160 and 20,683,776 parameters unconditionally. Narrow ones for short budgets: lower `width` and `blocks`.
+20,732,160 and 20,683,776 parameters, with ten classes 20,781,952 and 21,280,512: a label enters G as an embedding as
+long as z, and D as the product with an embedding as wide as its last stage. Narrow networks for short budgets: lower
+`width` and `blocks`.
 """
 
 from __future__ import annotations
@@ -145,7 +147,7 @@ class R3Discriminator(Discriminator):
             layers += [Resample(a, b, up=False), *(Block(b, config, depth=depth) for _ in range(config.blocks))]
         self.layers = nn.Sequential(*layers)
         self.basis = nn.Parameter(torch.randn(widths[-1], side, side) / side)
-        outputs = config.z_dim if num_classes else 1
+        outputs = widths[-1] if num_classes else 1
         self.logit = dense(widths[-1], outputs)
         if num_classes:
             self.embed = dense(num_classes, outputs, gain=1 / math.sqrt(outputs))

@@ -2,9 +2,11 @@
 
 G: mapping network, modulated convolutions with noise, skip connections to the image; D: strided convolutions with
 blurred halving (`d_layout: orig`, the CIFAR-10 choice) or residual ones. The maths is the official one without its
-custom kernels: the style scales the input and the demodulation the output of one dense convolution.
-Deviations: class labels enter D by one embedding instead of a mapping network.
-No clamp of activations (bf16 has fp32's range); groups of minibatch standard deviation are consecutive samples.
+custom kernels: the style scales the input and the demodulation the output of one dense convolution. A label is embedded
+beside z in G; in D a mapping network of its own turns it into the vector that the features are projected on. At 32 px
+the defaults have 21,034,900 and 20,720,641 parameters, with ten classes 21,302,676 and 23,089,664.
+Deviations: no clamp of activations (bf16 has fp32's range); groups of minibatch standard deviation are consecutive
+samples.
 Style mixing and noise are drawn per sample; without draws (evaluation) the noise is a fixed map and nothing is mixed.
 """
 
@@ -53,6 +55,8 @@ class StyleGAN2Config(BaseModel):
     """Length of a style."""
     mapping_layers: int = Field(default=2, ge=1)
     """Layers from z to w."""
+    d_mapping_layers: int = Field(default=8, ge=1)
+    """Layers from a label to the vector that D projects on (8 in the official code, whatever G has)."""
     width_base: int = Field(default=32768, ge=64)
     """Channels at a side are min(width_base / side, width_max)."""
     width_max: int = Field(default=512, ge=8)
@@ -96,6 +100,11 @@ def modulated(x: torch.Tensor, weight: torch.Tensor, style: torch.Tensor, *, dem
     return x * scale[:, :, None, None].to(x.dtype)
 
 
+def mapping_layers(sizes: list[int]) -> nn.ModuleList:
+    """The dense layers of a mapping network, which learn a hundred times slower than the others."""
+    return nn.ModuleList(EqualLinear(a, b, lr_gain=0.01) for a, b in pairwise(sizes))
+
+
 def affine(layer: EqualLinear, w: torch.Tensor) -> torch.Tensor:
     """Styles [N, C] of w [N, w_dim], in w's precision."""
     with full_precision(w):
@@ -108,10 +117,10 @@ class Mapping(Stochastic):
     def __init__(self, config: StyleGAN2Config, *, num_ws: int, num_classes: int):
         super().__init__()
         self.num_ws, self.num_classes, self.mixing, self.z_dim = num_ws, num_classes, config.mixing, config.z_dim
-        sizes = [config.z_dim * (2 if num_classes else 1)] + [config.w_dim] * config.mapping_layers
-        self.layers = nn.ModuleList(EqualLinear(a, b, lr_gain=0.01) for a, b in pairwise(sizes))
+        inputs = config.z_dim + (config.w_dim if num_classes else 0)
+        self.layers = mapping_layers([inputs] + [config.w_dim] * config.mapping_layers)
         if num_classes:
-            self.embed = EqualLinear(num_classes, config.z_dim)
+            self.embed = EqualLinear(num_classes, config.w_dim)
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
         self.w_avg: torch.Tensor
 
@@ -247,6 +256,7 @@ class StyleDiscriminator(Discriminator):
         self.logit = EqualLinear(widths[-1], widths[-1] if num_classes else 1)
         if num_classes:
             self.embed = EqualLinear(num_classes, widths[-1])
+            self.mapping = mapping_layers([widths[-1]] * (config.d_mapping_layers + 1))
 
     def forward(self, image: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
         x = act(self.from_image(image))
@@ -258,5 +268,7 @@ class StyleDiscriminator(Discriminator):
             x = self.logit(wide(x))
             if not self.num_classes:
                 return x.squeeze(1)
-            told = pixel_norm(self.embed(one_hot(label, self.num_classes, x)))
-            return (x * told).sum(1) / math.sqrt(x.shape[1])
+            c = pixel_norm(self.embed(one_hot(label, self.num_classes, x)))
+            for layer in self.mapping:
+                c = act(layer(c))
+            return (x * c).sum(1) / math.sqrt(x.shape[1])

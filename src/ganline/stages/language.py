@@ -212,7 +212,7 @@ def bank(config: Config, root: Path) -> None:
 
     from ganline.data.loader import Prepared
     from ganline.devices import device_memory_mb, make_exact, pick
-    from ganline.models.sampling import CHUNK, latents, sample
+    from ganline.models.sampling import CHUNK, label_histogram, latents, sample
     from ganline.training.tracker import SYSTEM, Tracker
 
     make_exact()
@@ -223,7 +223,7 @@ def bank(config: Config, root: Path) -> None:
     teacher = load_teacher(config, root, compute)
     shares = None  # of labels, which are -1 where images have none
     if teacher.num_classes:
-        shares = torch.bincount(torch.from_numpy(prepared.split("train").labels), minlength=len(prepared.labels))
+        shares = label_histogram(prepared.split("train").labels, len(prepared.labels))
     images, labels = [], []
     told = 0
     for made, asked in sample(

@@ -94,6 +94,7 @@ def trained(
     from ganline.devices import machine, pick
     from ganline.evaluation.extractor import Extractor
     from ganline.evaluation.probe import make_probe
+    from ganline.models.sampling import label_histogram
     from ganline.training.loop import Run
     from ganline.training.loop import train as run_training
 
@@ -104,14 +105,14 @@ def trained(
     with only_writer(work) if ranks.is_first() else nullcontext():
         if ranks.is_first():
             write_json(work / "machine.json", here)
-        probe = None
+        probe, classes = None, conditioning.num_classes
         if ranks.is_first() and watched is not None:
             probe = make_probe(
                 Extractor.load(root / EXTRACTOR, compute),
                 watched,
                 seed=section.seed,
                 n=section.watch.n,
-                num_classes=conditioning.num_classes,
+                label_weights=label_histogram(split.labels, classes) if classes else None,
                 compute=compute,
             )
             if probe is None:

@@ -33,11 +33,12 @@ def update_ema(G_ema: nn.Module, G: nn.Module, decay: float) -> None:
 
 
 @torch.no_grad()
-def recalibrate(G: Generator, *, seed: int, num_classes: int, compute: Compute) -> None:
+def recalibrate(G: Generator, *, seed: int, label_weights: torch.Tensor | None, compute: Compute) -> None:
     """Set BatchNorm statistics to those of the present weights, over RECALIBRATION_BATCHES batches of fresh latents.
 
-    Averages of running statistics are not the statistics of averaged weights (Izmailov et al. 2018, arXiv 1803.05407,
-    section 3.2). A pure function of the weights and the seed; every rank computes all of it.
+    Labels are drawn as evaluation draws them, in proportion to `label_weights` [num_classes]; None for a G without
+    classes. Averages of running statistics are not the statistics of averaged weights (Izmailov et al. 2018, arXiv
+    1803.05407, section 3.2). A pure function of the weights, the labels' weights and the seed.
     """
     norms = [m for m in G.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
@@ -49,7 +50,9 @@ def recalibrate(G: Generator, *, seed: int, num_classes: int, compute: Compute) 
     G.train()
     for chunk in range(RECALIBRATION_BATCHES):
         z = draw_latents(derive(seed, "recalibrate"), chunk, G.z_dim).to(compute.device, compute.dtype)
-        label = random_labels(derive(seed, "recalibrate"), chunk, num_classes) if num_classes else None
+        label = None
+        if label_weights is not None:
+            label = random_labels(derive(seed, "recalibrate"), chunk, len(label_weights), label_weights)
         if G.tell is not None:
             asked = torch.zeros(len(z), dtype=torch.int64) if label is None else label
             label = G.tell(asked, generator(derive(seed, "recalibrate"), "prompt", chunk)).to(compute.dtype)

@@ -18,7 +18,7 @@ from ganline.devices import Compute, device_memory_mb
 from ganline.errors import TrainingError
 from ganline.images import grid, save_png
 from ganline.models import Conditioning, ImageSpec
-from ganline.models.sampling import sample
+from ganline.models.sampling import label_histogram, sample
 from ganline.models.spec import Words
 from ganline.training.config import TrainConfig
 from ganline.training.ema import recalibrate
@@ -96,7 +96,8 @@ def train(
     if ranks.is_first():
         watchdog.take_best(state)
         with ranks.alone():
-            recalibrate(state.G_ema, seed=config.seed, num_classes=classes, compute=compute)
+            weights = label_histogram(split.labels, classes) if classes else None
+            recalibrate(state.G_ema, seed=config.seed, label_weights=weights, compute=compute)
     return state
 
 

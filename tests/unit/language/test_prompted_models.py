@@ -104,10 +104,10 @@ def test_sampling_tells_a_prompt_of_each_label_by_seed_and_place(folder) -> None
 def test_norms_are_recalibrated_by_prompts(folder) -> None:
     G = open_bundle(folder).generator()
     before = G.norms[0].running_mean.clone()
-    recalibrate(G, seed=0, num_classes=3, compute=pick("fp32"))
+    recalibrate(G, seed=0, label_weights=torch.ones(3), compute=pick("fp32"))
     first = G.norms[0].running_mean.clone()
     assert not torch.allclose(before, first)
-    recalibrate(G, seed=0, num_classes=3, compute=pick("fp32"))
+    recalibrate(G, seed=0, label_weights=torch.ones(3), compute=pick("fp32"))
     assert torch.equal(G.norms[0].running_mean, first)
 
 

@@ -231,7 +231,7 @@ def test_the_probe_sees_real_images_as_real_and_one_picture_as_collapse(digits) 
     net = FeatureNet(channels=1, resolution=16, width=8, feature_dim=16, num_classes=3)
     extract = Extractor(net, {"name": "x", "task": "classifier"}, pick("fp32"))
     split = digits.split("train")
-    probe = make_probe(extract, split, seed=0, n=128, num_classes=0, compute=pick("fp32"))
+    probe = make_probe(extract, split, seed=0, n=128, label_weights=None, compute=pick("fp32"))
     real = torch.from_numpy(split.images[:64].copy()).float() / 127.5 - 1
     seen, collapsed = probe(Constant(real)), probe(Constant(real[:1]))
     assert seen["spread"] == pytest.approx(1.0, abs=0.35)
@@ -261,7 +261,7 @@ def test_the_probe_sees_one_picture_a_class_as_collapse_within_classes(digits) -
     split = digits.split("train")
     firsts = [int(np.flatnonzero(split.labels == label)[0]) for label in np.unique(split.labels)]
     pictures = torch.from_numpy(split.images[firsts].copy()).float() / 127.5 - 1
-    probe = make_probe(extract, split, seed=0, n=256, num_classes=len(firsts), compute=pick("fp32"))
+    probe = make_probe(extract, split, seed=0, n=256, label_weights=torch.ones(len(firsts)), compute=pick("fp32"))
     seen = probe(OneAClass(pictures))
     assert seen["within"] < 1e-6
     assert seen["spread"] > 0.3
@@ -275,5 +275,7 @@ def test_variance_within_more_classes_than_images_tell_of_is_left_out(digits) ->
     torch.manual_seed(0)
     net = FeatureNet(channels=1, resolution=16, width=8, feature_dim=16, num_classes=3)
     extract = Extractor(net, {"name": "x", "task": "classifier"}, pick("fp32"))
-    probe = make_probe(extract, digits.split("train"), seed=0, n=64, num_classes=1000, compute=pick("fp32"))
+    probe = make_probe(
+        extract, digits.split("train"), seed=0, n=64, label_weights=torch.ones(1000), compute=pick("fp32")
+    )
     assert "within" not in probe(OneAClass(torch.zeros(1000, 1, 16, 16)))
