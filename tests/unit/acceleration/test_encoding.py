@@ -11,7 +11,8 @@ import torch
 
 from ganline.acceleration.encoding import FILES, export_encoder, open_encoder
 from ganline.errors import BundleError
-from ganline.language.encoder import TOKENIZER, SentenceEncoder, find_encoder, packaged_folder
+from ganline.language.encoder import SentenceEncoder, find_encoder
+from ganline.language.encoder_folder import TOKENIZER, packaged_folder
 from ganline.torchvision_shim import ensure_torchvision
 
 TEXTS = ["a", "a dark sneaker", "seven, thin and slanted", "a picture of pale ankle boots " * 60]
