@@ -10,6 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+INSTALLED_STUDY := $(VENV)/.installed-study
 INPUTS := pyproject.toml constraints.txt
 # Tests of one file share what is costly to make, so they stay in one process.
 WORKERS ?= -n 2 --dist loadfile --no-loadscope-reorder
@@ -20,7 +21,7 @@ help: ## list the commands
 run: $(INSTALLED) ## the whole line: data, training, measuring, registry [PRESET=name | DATA=folder RES=64 NAME=mine] [ACCEPT=1]
 	@exec $(BIN)/ganline run $(if $(PRESET),--preset "$(PRESET)") $(if $(DATA),--data "$(DATA)") $(if $(RES),--res "$(RES)") $(if $(filter command%,$(origin NAME)),--name "$(NAME)") $(if $(ACCEPT),--accept)
 
-speedup: $(INSTALLED) ## a language-model generator, GANs in its place, and what is gained [PRESET=speedup-tiny] [ACCEPT=1]
+speedup: $(INSTALLED_STUDY) ## a language-model generator, GANs in its place, and what is gained [PRESET=speedup-tiny] [ACCEPT=1]
 	@$(if $(DATA)$(RES)$(filter command%,$(origin NAME)),$(error make speedup takes no DATA, RES or NAME: to study your own images set data.source and prepare.resolution in params.yaml, or in a preset of your own))
 	exec $(BIN)/ganline speedup $(if $(PRESET),--preset "$(PRESET)") $(if $(ACCEPT),--accept)
 
@@ -30,10 +31,11 @@ test: $(INSTALLED_DEV) ## set up and run the tests (under 12 minutes on 2 cores)
 test-slow: $(INSTALLED_DEV) ## real servers, browsers, kills and trainings (under 40 minutes on 2 cores)
 	@exec $(BIN)/python -m pytest -m slow $(WORKERS) $(ARGS)
 
-check: $(INSTALLED_DEV) ## format, lint, types, import directions, fast tests
+check: $(INSTALLED_DEV) ## format, lint, types, declared dependencies, import directions, fast tests
 	@$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/deptry src flows
 	$(BIN)/python -m pytest -q $(WORKERS) $(ARGS)
 
 ui: $(INSTALLED) ## the MLflow UI with runs and the model registry, on this machine only [PORT=5000]
@@ -45,7 +47,8 @@ doctor: ## what this machine has, what is missing, how to mend it
 lock: ## pin today's newest versions that pyproject allows in constraints.txt
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT
 	$(PYTHON) -m venv "$$folder"
-	"$$folder/bin/pip" install --quiet $(if $(FROM),-c $(FROM)) -e '.[dev,tensorboard]'
+	$(PYTHON) src/ganline/doctor.py --bounds > "$$folder/bounds.txt"
+	"$$folder/bin/pip" install --quiet -c "$$folder/bounds.txt" $(if $(FROM),-c $(FROM)) -e '.[dev]'
 	{ echo "# Made by \`make lock\`: the exact versions that make run and make test install."; \
 	  "$$folder/bin/pip" freeze --exclude-editable | sed -E 's/^((torch|torchvision)==[^+]*)\+.*/\1/'; } > constraints.txt
 	wc -l constraints.txt
@@ -70,8 +73,9 @@ $(INSTALLED): $(INPUTS)
 	$(PIP_INSTALL) -e .
 	rm $(INSTALLING); touch $@
 
-$(INSTALLED_DEV): $(INSTALLED)
+# What an extra of pyproject adds: .installed-study, .installed-dev.
+$(VENV)/.installed-%: $(INSTALLED)
 	@if [ -e $(INSTALLING) ]; then rm -f $(INSTALLED); $(MAKE) --no-print-directory $(INSTALLED); fi
 	touch $(INSTALLING)
-	$(PIP_INSTALL) -e '.[dev,tensorboard]'
+	$(PIP_INSTALL) -e '.[$*]'
 	rm $(INSTALLING); touch $@

@@ -86,9 +86,12 @@ def stage_command(name: str) -> None:
 
         leash.die_with_owners()  # before the imports that take seconds
         from ganline.config import load_config
+        from ganline.extras import check_extra
         from ganline.stages import STAGES
         from ganline.workspace import checkout
 
+        if extra := STAGES[name].extra:
+            check_extra(extra, needed_by=f"the stage {name}")
         if name in OVER_RANKS and "RANK" not in os.environ and (count := asked_ranks()) > 1:
             raise typer.Exit(over_ranks(name, count))
         if os.environ.get("RANK", "0") != "0":

@@ -1,11 +1,13 @@
 """What this machine has, what is missing, how to mend it. Standard library only: it runs before anything is installed.
 
-`python3 src/ganline/doctor.py` reports everything; with `--needed` it is silent unless something needed is missing.
+`python3 src/ganline/doctor.py` reports everything; with `--needed` it is silent unless something needed is missing;
+with `--bounds` it prints the releases that `make lock` keeps below.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +16,15 @@ from pathlib import Path
 NEEDED_DISK_GB = 8
 MINIMUM = (3, 11)
 
-GOOD, MISSING, OPTIONAL = "ok", "MISSING", "absent (optional)"
+GOOD, MISSING, OPTIONAL, BAD = "ok", "MISSING", "absent (optional)", "BROKEN"
+
+# Releases that our packages accept and do not work with: package -> (the first of them, what happens). `make lock`
+# keeps below them (--bounds). Take a line out once the packages say so themselves.
+BROKEN = {
+    "fastapi": ("0.155", "stops every flow of Prefect 3.8"),
+    "sqlalchemy": ("2.1", "lets a Prefect schedule silently start nothing"),
+}
+REINSTALL = "in the project's folder: .venv/bin/python -m pip install -c constraints.txt -e ."
 
 
 def check_python():
@@ -78,6 +88,32 @@ def check_environment():
     return OPTIONAL, "no .venv yet", "make run (or make test) makes it"
 
 
+def release(version):
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def installed_version(name):
+    """The version of a package in this environment, or in .venv if this is none; None if it is not there."""
+    from importlib.metadata import distributions
+
+    venv = Path(__file__).resolve().parents[2] / ".venv"
+    own = sys.prefix != sys.base_prefix
+    path = sys.path if own else [str(folder) for folder in venv.glob("lib/python*/site-packages")]
+    return next((found.version for found in distributions(name=name, path=path)), None)
+
+
+def broken_packages():
+    """What is installed in a release that breaks others, a sentence each."""
+    found = {name: installed_version(name) for name in BROKEN}
+    return [f"{name} {version} {BROKEN[name][1]}: below {BROKEN[name][0]} is right"
+            for name, version in found.items() if version and release(version) >= release(BROKEN[name][0])]  # fmt: skip
+
+
+def check_packages():
+    broken = broken_packages()
+    return (BAD, "; ".join(broken), REINSTALL) if broken else (GOOD, "no release that is known to break others", "")
+
+
 NEEDED = {
     "python": check_python,
     "venv": check_venv,
@@ -86,7 +122,7 @@ NEEDED = {
     "repository": check_repository,
     "disk": check_disk,
 }
-USEFUL = {"environment": check_environment, "compiler": check_compiler, "gpu": check_gpu}
+USEFUL = {"environment": check_environment, "packages": check_packages, "compiler": check_compiler, "gpu": check_gpu}
 
 
 def report(*, everything=True):
@@ -94,11 +130,14 @@ def report(*, everything=True):
     checks = {**NEEDED, **USEFUL} if everything else NEEDED
     results = {name: check() for name, check in checks.items()}
     lines = [f"  {name:<12} {state:<18} {found}" + (f"\n{'':33}-> {remedy}" if remedy else "")
-             for name, (state, found, remedy) in results.items() if everything or state == MISSING]  # fmt: skip
-    return "\n".join(lines), all(state != MISSING for state, _, _ in results.values())
+             for name, (state, found, remedy) in results.items() if everything or state in (MISSING, BAD)]  # fmt: skip
+    return "\n".join(lines), all(state not in (MISSING, BAD) for state, _, _ in results.values())
 
 
 if __name__ == "__main__":
+    if "--bounds" in sys.argv:
+        print("\n".join(f"{name}<{first}" for name, (first, _) in BROKEN.items()))
+        raise SystemExit(0)
     text, healthy = report(everything="--needed" not in sys.argv)
     if text:
         print(text)

@@ -6,7 +6,6 @@ these functions.
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganline.config import PARAMS, Config, load_config
 from ganline.errors import ConfigError, RegistryError
+from ganline.extras import check_extra
 from ganline.files import read_json, sha256_file, write_bytes, write_json
 from ganline.home import home
 from ganline.integrations import dvc_repo
@@ -53,8 +53,7 @@ def fetch(root: Path, *, accept: bool = False) -> None:
     from ganline.data.fetching import fetch as fetch_data
 
     config = load_config(root)
-    if config.tracking.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        raise ConfigError("tracking.tensorboard is set, but it is not installed", remedy="make test installs it")
+    check_installed(config)
     report = fetch_data(config.data, root / DATA, accept=accept)
     log.info("%s", report)
     before = dvc_repo.data_version(root)
@@ -65,6 +64,20 @@ def fetch(root: Path, *, accept: bool = False) -> None:
     if dvc_repo.record_version(root, accept=accept):
         log.info("data version %s recorded in data.dvc", dvc_repo.data_version(root))
     pin_init_from(config, root)
+
+
+def check_installed(config: Config, goal: str = "model") -> None:
+    """Whether the packages are here that a goal of the DAG needs beside the core, and the sentence encoder's bytes are
+    right: asked before anything runs. Raises ConfigError."""
+    if config.tracking.tensorboard:
+        check_extra("tensorboard", needed_by="tracking.tensorboard")
+    if config.reference.pretrained:
+        check_extra("pretrained", needed_by="reference.pretrained")
+    if goal == "speedup":
+        from ganline.language.encoder_folder import check_encoder
+
+        check_extra("study", needed_by="the speed-up study")
+        check_encoder(config.captions.encoder)
 
 
 def source_is_unchanged(root: Path) -> bool:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ganline import effects, leash
+from ganline import doctor, effects, leash
 from ganline.config import load_config, read_yaml
 from ganline.errors import ConfigError, GanlineError, GateError, WorkspaceError
 from ganline.files import read_json
@@ -61,9 +61,16 @@ def choose_study(base: Workspace, preset: str | None) -> Overlay | None:
     return overlay
 
 
+def check_packages() -> None:
+    """Raises WorkspaceError if a package is installed in a release that is known to break others."""
+    if broken := doctor.broken_packages():
+        raise WorkspaceError("; ".join(broken), expected="the releases of constraints.txt", remedy=doctor.REINSTALL)
+
+
 def run(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:
     """Run the line, or say that nothing changed. Raises GateError if the flow fails."""
     started = time.monotonic()
+    check_packages()
     workspace = base.beside(overlay[0]) if overlay else base
     with hold(workspace):
         if overlay:
@@ -96,10 +103,12 @@ def unchanged(root: Path) -> effects.Standing | None:
 
 def speedup(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:
     """Bring the study's stages up to date, measure, and tell what was found. Raises GateError if the flow fails."""
+    check_packages()
     workspace = base.beside(overlay[0]) if overlay else base
     with hold(workspace):
         if overlay:
             isolate(base, workspace, overlay[1])
+        effects.check_installed(load_config(workspace.root), "speedup")
         os.environ |= workspace.environment()
         run_flow(workspace, "speedup", accept=accept)
         print(effects.told_study(workspace.root))

@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "ganline"
 # A module may import from its own layer and from those above it in this list.
 LAYERS = [
     {"errors", "files", "environment", "seeds", "leash", "home", "doctor", "torchvision_shim", "schedules", "overlay"},
+    {"extras"},
     {"side_by_side"},
     {"images", "devices", "ranks", "draws"},
     {"data"},

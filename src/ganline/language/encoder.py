@@ -27,6 +27,7 @@ from ganline.language.encoder_folder import (
     TOKENIZER,
     WEIGHTS,
     Layout,
+    check_encoder,
     digest,
     packaged_folder,
     read_layout,
@@ -211,21 +212,6 @@ def checked(text: str) -> str:
     if len(text) > LONGEST_PROMPT:
         raise ConfigError(f"the prompt has {len(text)} characters", expected=f"at most {LONGEST_PROMPT}")
     return text
-
-
-def check_encoder(config: EncoderConfig | None = None) -> None:
-    """Raises ConfigError if the configured encoder is not there or is another one than was written down: in 0.1 s,
-    before anything is opened."""
-    if config is None:
-        packaged_folder()
-        return
-    weights = read_layout(Path(config.path)).network / WEIGHTS
-    if (found := digest(weights)) != config.sha256:
-        raise ConfigError(
-            f"{weights} has sha256 {found}",
-            expected=f"{config.sha256} (captions.encoder.sha256)",
-            remedy="get the file again; or put the found value there if it is the encoder that you want",
-        )
 
 
 def find_encoder(config: EncoderConfig | None = None) -> SentenceEncoder:

