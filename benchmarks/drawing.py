@@ -23,7 +23,7 @@ from ganline.config import load_config
 from ganline.devices import available_cores, cpu_model, make_exact, pick
 from ganline.evaluation.uncertainty import spread, t_interval
 from ganline.files import write_json
-from ganline.language.drawing import DrawingConfig
+from ganline.language.sections import DrawingConfig
 from ganline.language.teacher import Teacher
 from ganline.stages.language import load_teacher
 

@@ -22,7 +22,8 @@ from ganline.evaluation.panel import first_of
 from ganline.evaluation.reference import load_reference
 from ganline.files import write_json
 from ganline.images import to_network, to_pixels
-from ganline.language.tokenizers import KMeansConfig, PixelsConfig, build_tokenizer, fit_means, load_tokenizer
+from ganline.language.sections import KMeansConfig, PixelsConfig
+from ganline.language.tokenizers import build_tokenizer, fit_means, load_tokenizer
 from ganline.models import ImageSpec
 from ganline.stages.measuring import extractors
 from ganline.stages.places import PREPARE, REFERENCE, TOKENIZER

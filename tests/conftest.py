@@ -19,7 +19,7 @@ import torch
 
 from ganline.images import grid, png_bytes
 from ganline.models import ImageSpec
-from ganline.models.mlp import MLPConfig
+from ganline.models.config import MLPConfig
 from ganline.registry.bundle import GENERATOR, ModelSpec, write_bundle
 
 MakeBundle = Callable[..., Path]

@@ -12,85 +12,13 @@ selection matrices, because the gradients of gathers and grid samples are not de
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ganline.devices import full_precision
 from ganline.draws import Draws
-from ganline.schedules import Schedule
+from ganline.losses.config import OPERATIONS, AdaConfig, AugmentConfig
 
-Operation = Literal["flip", "translation", "colour", "cutout"]
-OPERATIONS: tuple[Operation, ...] = ("flip", "translation", "colour", "cutout")
 NUM_AMOUNTS = 8
-
-
-class AdaConfig(BaseModel):
-    """p follows D: up while the signs of its logits of reals average above `target`, else down (ADA, section 3).
-
-    For losses that anchor logits at 0 (non-saturating, hinge). Relativistic pairing leaves their level free, so their
-    signs say nothing about overfitting: R3GAN uses a Schedule.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    start: float = Field(default=0.0, ge=0.0, le=1.0)
-    """p at first."""
-    target: float = Field(default=0.6, gt=-1.0, lt=1.0)
-    """Share of signs above which p rises."""
-    kimg: float = Field(default=500.0, gt=0.0)
-    """Images, in thousands, in which p may move by 1."""
-    every: int = Field(default=4, ge=1)
-    """Steps between two moves."""
-    p_max: float = Field(default=1.0, gt=0.0, le=1.0)
-    """Most p."""
-
-    @model_validator(mode="after")
-    def starts_below_the_most(self) -> AdaConfig:
-        if self.start > self.p_max:
-            raise ValueError(f"start {self.start} is above p_max {self.p_max}; lower start or raise p_max")
-        return self
-
-
-class AugmentConfig(BaseModel):
-    """The `train.augment` section: which operations, how often (`p`; 0 is off) and how strong.
-
-    Colour, then flip, then translation, then cutout, whatever their order in `operations`. Colour is the three of
-    DiffAugment under one coin: brightness + [-b, b], saturation and contrast * [1 - s, 1 + s].
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    operations: tuple[Operation, ...] = OPERATIONS
-    """Which of them may happen."""
-    p: Annotated[float, Field(ge=0.0, le=1.0)] | Schedule | AdaConfig = 0.0
-    """Probability of each operation for each image; 0 is off."""
-    translation: float = Field(default=0.125, ge=0.0, lt=1.0)
-    """Largest shift, as a share of the image's side."""
-    cutout: float = Field(default=0.5, gt=0.0, le=1.0)
-    """Side of the hole, as a share of the image's."""
-    brightness: float = Field(default=0.5, ge=0.0)
-    """Largest brightness added, in units of pixels in [-1, 1]."""
-    saturation: float = Field(default=1.0, ge=0.0, le=1.0)
-    """Largest change of saturation, as a share."""
-    contrast: float = Field(default=0.5, ge=0.0, le=1.0)
-    """Largest change of contrast, as a share."""
-
-    @model_validator(mode="after")
-    def scheduled_p_is_a_probability(self) -> AugmentConfig:
-        if isinstance(self.p, Schedule) and not (0.0 <= self.p.start <= 1.0 and 0.0 <= self.p.end <= 1.0):
-            raise ValueError(f"p goes from {self.p.start} to {self.p.end}; start and end must be in [0, 1]")
-        return self
-
-    @property
-    def is_on(self) -> bool:
-        """False where nothing can happen: no operation, or p fixed at 0."""
-        return bool(self.operations) and self.p != 0.0
-
-    def planned_p(self, nimg: int, total_nimg: int) -> float:
-        """p after `nimg` of `total_nimg` images; where D decides (see `adapt`), the p to start from."""
-        if isinstance(self.p, AdaConfig):
-            return self.p.start
-        return self.p.at(nimg, total_nimg) if isinstance(self.p, Schedule) else self.p
 
 
 def augment(images: torch.Tensor, *, config: AugmentConfig, p: torch.Tensor, draws: Draws) -> torch.Tensor:

@@ -13,11 +13,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from ganline.augment import AdaConfig
 from ganline.data.config import DataConfig, ManifestConfig, PrepareConfig, ValidateConfig
 from ganline.errors import ConfigError
-from ganline.evaluation.config import EvaluateConfig, ExtractorConfig, ReferenceConfig
-from ganline.evaluation.usefulness import UsefulnessConfig
+from ganline.evaluation.config import EvaluateConfig, ExtractorConfig, ReferenceConfig, UsefulnessConfig
 from ganline.language.config import (
     AccelerateConfig,
     BankConfig,
@@ -27,9 +25,9 @@ from ganline.language.config import (
     SpeedupConfig,
     StudentsConfig,
 )
-from ganline.language.drawing import DrawingConfig
-from ganline.language.tokenizers import TokenizerConfig
-from ganline.models.layers import stem_resolution
+from ganline.language.sections import DrawingConfig, TokenizerConfig
+from ganline.losses.config import AdaConfig
+from ganline.models.config import stem_resolution
 from ganline.registry.promotion import PromotionConfig
 from ganline.schedules import Schedule
 from ganline.training.config import TrainConfig

@@ -24,7 +24,7 @@ TRAINING_ROOMS = (
     *("schedules.py", "seeds.py", "training"),
     *(f"evaluation/{name}.py" for name in ("classes", "config", "extractor", "features", "frechet", "pixels", "probe")),
 )
-LANGUAGE_ROOMS = tuple(f"language/{name}.py" for name in ("learning", "llama", "tokenizers"))
+LANGUAGE_ROOMS = tuple(f"language/{name}.py" for name in ("learning", "llama", "sections", "tokenizers"))
 
 
 def code_hash(rooms: tuple[str, ...] = TRAINING_ROOMS) -> str:

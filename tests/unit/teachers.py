@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ganline.language.drawing import DrawingConfig
-from ganline.language.llama import Llama, LlamaSize
+from ganline.language.llama import Llama
+from ganline.language.sections import DrawingConfig, LlamaSize
 from ganline.language.teacher import Teacher
 from ganline.language.tokenizers import Tokenizer
 

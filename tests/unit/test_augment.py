@@ -9,23 +9,10 @@ import torch
 from torch.nn.functional import pad
 
 from ganline import ranks
-from ganline.augment import (
-    NUM_AMOUNTS,
-    OPERATIONS,
-    AdaConfig,
-    AugmentConfig,
-    adapt,
-    augment,
-    colour,
-    hole_centre,
-    inside,
-    move,
-    selection,
-    share_of,
-    shift,
-)
+from ganline.augment import NUM_AMOUNTS, adapt, augment, colour, hole_centre, inside, move, selection, share_of, shift
 from ganline.devices import full_precision
 from ganline.draws import Draws
+from ganline.losses.config import OPERATIONS, AdaConfig, AugmentConfig
 from ganline.losses.penalties import squared_gradient_norms
 
 CPU = torch.device("cpu")

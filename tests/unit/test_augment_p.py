@@ -8,7 +8,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ganline.augment import AdaConfig, AugmentConfig, adapt
+from ganline.augment import adapt
+from ganline.losses.config import AdaConfig, AugmentConfig
 from ganline.schedules import Schedule
 
 

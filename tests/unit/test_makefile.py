@@ -18,7 +18,8 @@ def checkout(tmp_path) -> Path:
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copyfile(ROOT / name, tmp_path / name)
     (tmp_path / ".venv").mkdir()
-    (tmp_path / ".venv" / ".installed").touch()
+    for stamp in (".installed", ".installed-study"):
+        (tmp_path / ".venv" / stamp).touch()
     return tmp_path
 
 
@@ -50,3 +51,10 @@ def test_make_speedup_passes_on_the_preset(checkout) -> None:
         ["make", "-n", "--no-print-directory", "speedup", "PRESET=tiny"], cwd=checkout, capture_output=True, text=True
     )
     assert told.stdout.split() == ["exec", ".venv/bin/ganline", "speedup", "--preset", '"tiny"']
+
+
+@pytest.mark.parametrize(("goal", "extra"), [("speedup", "study"), ("test", "dev")])
+def test_a_goal_installs_the_extra_that_it_reads(checkout, goal, extra) -> None:
+    (checkout / ".venv" / ".installed-study").unlink()
+    told = subprocess.run(["make", "-n", goal], cwd=checkout, capture_output=True, text=True)
+    assert f"-c constraints.txt -e '.[{extra}]'" in told.stdout, told.stderr

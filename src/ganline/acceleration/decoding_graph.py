@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ganline.language.drawing import DrawingConfig
 from ganline.language.llama import NORM_EPS, Llama
+from ganline.language.sections import DrawingConfig
 
 MICROSOFT = "com.microsoft"
 OPSETS = {"": 23, MICROSOFT: 1}

@@ -1,10 +1,11 @@
-"""The `extractor`, `judge`, `reference` and `evaluate` sections of params.yaml."""
+"""The `extractor`, `judge`, `reference`, `evaluate` and `usefulness` sections of params.yaml."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class ExtractorConfig(BaseModel):
@@ -98,3 +99,33 @@ class EvaluateConfig(BaseModel):
         if len(set(seeds)) < len(seeds):
             raise ValueError("seeds holds a seed twice: its images would count twice")
         return seeds
+
+
+class UsefulnessConfig(BaseModel):
+    """How the worth of generated images as training data is measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    seeds: tuple[int, ...] = Field(default=(1, 2, 3), min_length=3)
+    """Seeds of the classifiers: initial weights, which real images a share holds, order. Intervals are over them."""
+    shares: tuple[float, ...] = (0.01, 0.1, 1.0)
+    """Shares of the real training split that generated images are added to."""
+    width: int = Field(default=16, ge=4)
+    """Channels of the classifier's first layer."""
+    steps: int = Field(default=400, ge=10)
+    """Steps of each training, whatever it is trained on."""
+    batch: int = Field(default=128, ge=4, multiple_of=2)
+    """Images a step."""
+    lr: float = Field(default=1e-2, gt=0.0)
+    """Largest learning rate."""
+    num_generated: int | None = Field(default=None, ge=64)
+    """Generated images, shared by all seeds; null: as many as a classifier sees (steps x batch), so none twice."""
+
+    @model_validator(mode="after")
+    def shares_and_seeds_are_sound(self) -> UsefulnessConfig:
+        if not all(0.0 < share <= 1.0 for share in self.shares):
+            raise ValueError(f"shares are {list(self.shares)}: each must be above 0 and at most 1")
+        if any(b <= a for a, b in pairwise(self.shares)):
+            raise ValueError(f"shares are {list(self.shares)}: each must be larger than the one before")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds are {list(self.seeds)}: each may stand once")
+        return self

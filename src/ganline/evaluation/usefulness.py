@@ -20,17 +20,16 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
 from ganline.data.loader import Batches, Prepared, Split
 from ganline.devices import Compute
 from ganline.errors import GateError
+from ganline.evaluation.config import UsefulnessConfig
 from ganline.evaluation.uncertainty import spread
 from ganline.images import to_network, to_pixels
 from ganline.models.sampling import label_histogram, sample
@@ -47,36 +46,6 @@ TEST_BATCH = 250  # activations stay in a core's cache
 MANY_CLASSES = 100
 GENERATED = "generated"
 MIXING = "half of each batch real, half generated"
-
-
-class UsefulnessConfig(BaseModel):
-    """How the worth of generated images as training data is measured."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    seeds: tuple[int, ...] = Field(default=(1, 2, 3), min_length=3)
-    """Seeds of the classifiers: initial weights, which real images a share holds, order. Intervals are over them."""
-    shares: tuple[float, ...] = (0.01, 0.1, 1.0)
-    """Shares of the real training split that generated images are added to."""
-    width: int = Field(default=16, ge=4)
-    """Channels of the classifier's first layer."""
-    steps: int = Field(default=400, ge=10)
-    """Steps of each training, whatever it is trained on."""
-    batch: int = Field(default=128, ge=4, multiple_of=2)
-    """Images a step."""
-    lr: float = Field(default=1e-2, gt=0.0)
-    """Largest learning rate."""
-    num_generated: int | None = Field(default=None, ge=64)
-    """Generated images, shared by all seeds; null: as many as a classifier sees (steps x batch), so none twice."""
-
-    @model_validator(mode="after")
-    def shares_and_seeds_are_sound(self) -> UsefulnessConfig:
-        if not all(0.0 < share <= 1.0 for share in self.shares):
-            raise ValueError(f"shares are {list(self.shares)}: each must be above 0 and at most 1")
-        if any(b <= a for a, b in pairwise(self.shares)):
-            raise ValueError(f"shares are {list(self.shares)}: each must be larger than the one before")
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds are {list(self.seeds)}: each may stand once")
-        return self
 
 
 class Pool(Split):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ganline.language.llama import LlamaSize
+from ganline.language.sections import LlamaSize
 from ganline.overlay import merge
 from ganline.schedules import Schedule, Value, is_on
 from ganline.training.config import TrainConfig

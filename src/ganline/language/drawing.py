@@ -8,21 +8,8 @@ paired with its teacher's noise.
 from __future__ import annotations
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 
 from ganline.devices import running_sum
-
-
-class DrawingConfig(BaseModel):
-    """How tokens are drawn from the language model's distributions."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    temperature: float = Field(default=1.0, gt=0.0)
-    """Divides the logits: below 1 images are more typical and less diverse."""
-    top_k: int | None = Field(default=None, ge=1)
-    """Only the k most probable tokens may be drawn; null: all."""
-    guidance: float = Field(default=1.0, ge=0.0)
-    """Classifier-free guidance: logits = nothing + guidance * (condition - nothing). 1 is none and costs one pass."""
 
 
 def guided(logits: torch.Tensor, guidance: float) -> torch.Tensor:

@@ -10,39 +10,15 @@ from __future__ import annotations
 from typing import cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention, silu
 
+from ganline.language.sections import LlamaSize
 from ganline.models.layers import Dropout
 
 ROPE_THETA = 10_000.0
 NORM_EPS = 1e-5
 INIT_STD = 0.02
-
-
-class LlamaSize(BaseModel):
-    """Widths of the network; vocabulary and length follow from the tokenizer."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    width: int = Field(default=128, ge=8)
-    """Length of each position's vector."""
-    layers: int = Field(default=4, ge=1)
-    """Blocks of attention and feed-forward."""
-    heads: int = Field(default=4, ge=1)
-    """Attention heads; width / heads must be even."""
-    hidden: int | None = Field(default=None, ge=8)
-    """Width of the gated feed-forward layers; null: 8/3 of `width`, rounded up to 32."""
-
-    @model_validator(mode="after")
-    def heads_divide_the_width(self) -> LlamaSize:
-        if self.width % self.heads or (self.width // self.heads) % 2:
-            raise ValueError(f"width {self.width} does not divide into {self.heads} heads of even length")
-        return self
-
-    @property
-    def ffn(self) -> int:
-        return self.hidden or -(-8 * self.width // 3 // 32) * 32
 
 
 class RMSNorm(nn.Module):

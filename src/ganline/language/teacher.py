@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import torch
 
 from ganline.errors import BundleError
-from ganline.language.drawing import DrawingConfig, draw, guided
+from ganline.language.drawing import draw, guided
 from ganline.language.llama import Llama
+from ganline.language.sections import DrawingConfig
 from ganline.language.stepping import Stepper
 from ganline.language.tokenizers import Tokenizer
 from ganline.models.spec import Generator

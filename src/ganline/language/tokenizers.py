@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file, save
 from torch import nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
@@ -22,56 +21,14 @@ from ganline.devices import Compute
 from ganline.errors import BundleError, ConfigError
 from ganline.files import atomic_folder, read_json, sha256_file, write_json
 from ganline.images import to_network, to_pixels
-from ganline.models.spec import ImageSpec
-from ganline.models.vq import MOST_CODES, VQAutoencoder, VQConfig
+from ganline.language.sections import KMeansConfig, PixelsConfig, TokenizerConfig
+from ganline.models.config import ImageSpec, VQConfig
+from ganline.models.vq import VQAutoencoder
 from ganline.seeds import derive, generator
-from ganline.training.config import TrainConfig
 
 CHUNK = 256
 FORMAT = "tokenizer.json"
 WEIGHTS = "tokenizer.safetensors"
-
-
-class KMeansConfig(BaseModel):
-    """Patches of `patch` x `patch` pixels, each the nearest of `vocab` means. Deterministic; fitted in a minute."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: Literal["kmeans"] = "kmeans"
-    vocab: int = Field(default=512, ge=2, le=MOST_CODES)
-    """How many means."""
-    patch: int = Field(default=4, ge=1)
-    """Side of a patch in pixels; it divides the resolution."""
-    sample: int = Field(default=200_000, ge=2)
-    """Patches of training images that the means are fitted to."""
-    seed: int = Field(default=0, ge=0)
-    """Decides which patches, and where the means start."""
-
-
-class VQTrainConfig(TrainConfig):
-    """As the section `train`; the model is a tokenizer."""
-
-    model: VQConfig = VQConfig()  # type: ignore[assignment]
-
-
-class VQTokenizerConfig(BaseModel):
-    """A learned tokenizer (models/vq.py), trained by the one loop against a discriminator."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: Literal["vq"] = "vq"
-    train: VQTrainConfig
-    """As the section `train`, its model `vq`."""
-
-
-class PixelsConfig(BaseModel):
-    """Every value of every pixel is a token of one of `levels` greys. An option, never the baseline: 784 tokens."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: Literal["pixels"] = "pixels"
-    levels: int = Field(default=16, ge=2, le=256)
-    """Greys, evenly spaced."""
-
-
-TokenizerConfig = Annotated[KMeansConfig | VQTokenizerConfig | PixelsConfig, Field(discriminator="name")]
 
 
 class Tokenizer(nn.Module):

@@ -8,24 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch.nn.functional import avg_pool2d
 
 from ganline import ranks
 from ganline.draws import Draws
 from ganline.losses.adversarial import ADVERSARIAL
+from ganline.losses.config import ObjectiveConfig
 from ganline.losses.penalties import between, gradient_penalty, path_lengths, squared_gradient_norms
 from ganline.models.layers import drawing, wide
 from ganline.models.spec import Discriminator, Generator
-from ganline.schedules import Schedule, Value, is_on, value_at
-
-if TYPE_CHECKING:
-    AdversarialName = str
-else:
-    AdversarialName = Literal[tuple(ADVERSARIAL)]
+from ganline.schedules import Value, is_on, value_at
 
 PATH_LENGTH_DECAY = 0.01
 Memory = dict[str, torch.Tensor]
@@ -100,58 +95,6 @@ class Phase:
     loss: PhaseLoss
     repeat: int = 1
     clip: float | None = None
-
-
-class ObjectiveConfig(BaseModel):
-    """An adversarial loss with penalties, each eager (`…_every: 1`) or lazy. Gammas may be schedules of images seen."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    adversarial: AdversarialName = "non_saturating"
-    """Which pair of losses (losses/adversarial.py)."""
-    r1_gamma: Value = 0.0
-    """Weight of |gradient|^2 / 2 of D on real images."""
-    r2_gamma: Value = 0.0
-    """The same on generated ones."""
-    gp_weight: Value = 0.0
-    """WGAN-GP's lambda."""
-    penalty_every: int = Field(default=8, ge=1)
-    """Steps between two penalties on D (R1, R2, GP)."""
-    drift: float = Field(default=0.0, ge=0.0)
-    """Weight of E[D(real)^2], which keeps a critic's logits near zero (Karras et al. 2018, appendix A.1)."""
-    clip: float | None = Field(default=None, gt=0.0)
-    """Bound on every weight of D (the first WGAN)."""
-    path_length_weight: float = Field(default=0.0, ge=0.0)
-    """Weight of StyleGAN2's path length penalty (2 in the paper)."""
-    path_length_every: int = Field(default=4, ge=1)
-    """Steps between two of them."""
-    pair_weight: Value = 0.0
-    """Weight of the mean absolute error to a teacher's images of the same noise (students only)."""
-    n_critic: int = Field(default=1, ge=1)
-    """Updates of D a step, each with a batch of its own."""
-
-    @model_validator(mode="after")
-    def weights_are_not_negative(self) -> ObjectiveConfig:
-        for name in ("r1_gamma", "r2_gamma", "gp_weight", "pair_weight"):
-            value: Value = getattr(self, name)
-            least = min(value.start, value.end) if isinstance(value, Schedule) else value
-            if least < 0:
-                raise ValueError(f"{name} goes down to {least}; a penalty's weight is 0 or more")
-        return self
-
-    @model_validator(mode="after")
-    def a_critic_is_bounded(self) -> ObjectiveConfig:
-        if self.adversarial == "wasserstein" and self.clip is None and not is_on(self.gp_weight):
-            raise ValueError("wasserstein needs a Lipschitz bound: set gp_weight (10) or clip (0.01)")
-        return self
-
-    def phases(self) -> tuple[Phase, ...]:
-        """The phases of one step, in order."""
-        D = Phase("D", "D", d_phase(self), repeat=self.n_critic, clip=self.clip)
-        return D, Phase("G", "G", g_phase(self))
-
-    def fresh_memory(self) -> dict[str, float]:
-        """What the losses remember between steps, at its start."""
-        return {"path_length": 0.0} if self.path_length_weight else {}
 
 
 def judged(

@@ -11,39 +11,15 @@ A class label enters G as a one-hot beside z, and D as a projection (Miyato & Ko
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from ganline.models.layers import BatchNorm2d, one_hot, projected, stem_resolution
-from ganline.models.spec import Conditioning, Discriminator, Generator, ImageSpec
+from ganline.models.config import DCGANConfig, ImageSpec, stem_resolution
+from ganline.models.layers import BatchNorm2d, one_hot, projected
+from ganline.models.spec import Discriminator, Generator
 
 LEAST_WIDTH = 16
-
-
-class DCGANConfig(BaseModel):
-    """Widths of DCGAN; the defaults are those of the 32 px networks of the literature."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: Literal["dcgan"] = "dcgan"
-    z_dim: int = Field(default=100, ge=1)
-    """Length of the latent."""
-    layout: Literal["paper", "studio"] = "paper"
-    """The paper's layers, or StudioGAN's."""
-    g_width: int = Field(default=512, ge=8)
-    """Channels of G at the smallest side; each doubling halves them."""
-    d_width: int = Field(default=64, ge=8)
-    """Channels of D after its first halving; each further one doubles them."""
-    class_conditional: bool = False
-    """Tell G and D the label of each image."""
-
-    def build_generator(self, image: ImageSpec, conditioning: Conditioning) -> DCGANGenerator:
-        return DCGANGenerator(self, image, conditioning.num_classes)
-
-    def build_discriminator(self, image: ImageSpec, conditioning: Conditioning) -> DCGANDiscriminator:
-        return DCGANDiscriminator(self, image, conditioning.num_classes)
 
 
 def initialise(net: nn.Module) -> None:

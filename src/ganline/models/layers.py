@@ -18,29 +18,7 @@ from torch.nn.functional import conv2d, leaky_relu, linear
 from ganline import ranks
 from ganline.devices import full_precision
 from ganline.draws import Draws
-from ganline.errors import ConfigError
-
-
-def stem_resolution(resolution: int, largest_stem: int = 4) -> tuple[int, int]:
-    """(smallest side, number of doublings): 28 -> (7, 2), 32 -> (4, 3), 64 -> (4, 4); at least one doubling.
-
-    The side is halved while it is even and larger than `largest_stem`. Raises ConfigError for an odd resolution.
-    """
-    if resolution % 2:
-        raise ConfigError(
-            f"convolutional families cannot paint {resolution} px",
-            expected="an even resolution; powers of two are the fastest",
-            remedy=f"set prepare.resolution (or RES) to {resolution + 1}",
-        )
-    side, doublings = resolution // 2, 1
-    while side % 2 == 0 and side > largest_stem:
-        side, doublings = side // 2, doublings + 1
-    return side, doublings
-
-
-def halved_width(width: int, side: int, *, widest_side: int, least: int) -> int:
-    """Channels at a side: `width` up to `widest_side`, halved with every doubling above."""
-    return max(width >> max(0, math.ceil(math.log2(side / widest_side))), least)
+from ganline.models.config import stem_resolution
 
 
 def widths_from_stem(resolution: int, *, base: int, most: int) -> list[int]:

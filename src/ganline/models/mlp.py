@@ -10,35 +10,13 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from ganline.models.config import ImageSpec, MLPConfig
 from ganline.models.layers import BatchNorm1d, Dropout, one_hot
-from ganline.models.spec import Conditioning, Discriminator, Generator, ImageSpec
-
-
-class MLPConfig(BaseModel):
-    """Options of the MLP family; the defaults are the classic listing."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: Literal["mlp"] = "mlp"
-    z_dim: int = Field(default=100, ge=1)
-    """Length of the latent."""
-    widths: tuple[int, ...] = (256, 512, 1024)
-    """Hidden layers of G; D has them in reverse."""
-    dropout: float = Field(default=0.25, ge=0.0, lt=1.0)
-    """Share of D's hidden units that rest in a pass."""
-    class_conditional: bool = False
-    """Tell G and D the label of each image."""
-
-    def build_generator(self, image: ImageSpec, conditioning: Conditioning) -> MLPGenerator:
-        return MLPGenerator(self, image, conditioning.num_classes)
-
-    def build_discriminator(self, image: ImageSpec, conditioning: Conditioning) -> MLPDiscriminator:
-        return MLPDiscriminator(self, image, conditioning.num_classes)
+from ganline.models.spec import Discriminator, Generator
 
 
 class MLPGenerator(Generator):

@@ -8,46 +8,20 @@ docs/decisions/002-default-recipe.md has the log.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from torch.nn.functional import leaky_relu, pixel_shuffle, pixel_unshuffle
 
-from ganline.models.layers import BatchNorm2d, one_hot, projected, stem_resolution
-from ganline.models.spec import Conditioning, Discriminator, Generator, ImageSpec
+from ganline.models.config import ImageSpec, PixelShuffleConfig, stem_resolution
+from ganline.models.layers import BatchNorm2d, one_hot, projected
+from ganline.models.spec import Discriminator, Generator
 
 LABEL_GAIN = 3.0  # a one-hot label beside unit-variance z, loud enough to be heard from the first step
 PROMPT_FEATURES, PROMPT_GAIN = 64, 0.5  # what G's stem reads of a prompt: prompts then differ about as labels do
 MAX_WIDTH = 256
 FEATURES = 128
 LARGEST_STEM = 8
-
-
-class PixelShuffleConfig(BaseModel):
-    """Widths of the deployable family; every other size follows from the resolution."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: Literal["pixelshuffle"] = "pixelshuffle"
-    z_dim: int = Field(default=32, ge=1)
-    """Length of the latent."""
-    g_width: int = Field(default=96, ge=4)
-    """Channels of G at the smallest side; each doubling halves them."""
-    g_least: int = Field(default=16, ge=4)
-    """Channels of G that no doubling goes below."""
-    d_width: int = Field(default=32, ge=4)
-    """Channels of D at half the resolution; each halving doubles them."""
-    class_conditional: bool = True
-    """Tell G and D the label of each image."""
-    prompt_dim: int = Field(default=0, ge=0)
-    """Length of the prompts' embeddings that G and D are told in place of labels; 0: labels."""
-
-    def build_generator(self, image: ImageSpec, conditioning: Conditioning) -> PixelShuffleGenerator:
-        return PixelShuffleGenerator(self, image, conditioning.num_classes)
-
-    def build_discriminator(self, image: ImageSpec, conditioning: Conditioning) -> PixelShuffleDiscriminator:
-        return PixelShuffleDiscriminator(self, image, conditioning.num_classes)
 
 
 class PixelShuffleGenerator(Generator):

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from torch.nn.functional import avg_pool2d, interpolate
 
+from ganline.models.config import ImageSpec, ProgressiveConfig, stem_resolution
 from ganline.models.layers import (
     EqualConv,
     EqualLinear,
@@ -26,37 +25,11 @@ from ganline.models.layers import (
     one_hot,
     pixel_norm,
     projected,
-    stem_resolution,
     widths_from_stem,
 )
-from ganline.models.spec import Conditioning, Discriminator, Generator, ImageSpec
+from ganline.models.spec import Discriminator, Generator
 
 GAIN = math.sqrt(2.0)
-
-
-class ProgressiveConfig(BaseModel):
-    """Sizes of the progressive pair, and the share of the budget in which it grows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: Literal["progressive"] = "progressive"
-    z_dim: int = Field(default=512, ge=1)
-    """Length of the latent."""
-    width_base: int = Field(default=8192, ge=64)
-    """Channels at a side are min(width_base / side, width_max)."""
-    width_max: int = Field(default=512, ge=8)
-    """Most channels."""
-    grow_share: float = Field(default=0.5, gt=0.0, lt=1.0)
-    """Share of the budget after which the full side has faded in. Each side settles as long as the next fades in."""
-    mbstd_group: int = Field(default=4, ge=1)
-    """Samples whose spread D is told."""
-    class_conditional: bool = False
-    """Tell G and D the label of each image."""
-
-    def build_generator(self, image: ImageSpec, conditioning: Conditioning) -> ProgressiveGenerator:
-        return ProgressiveGenerator(self, image, conditioning.num_classes)
-
-    def build_discriminator(self, image: ImageSpec, conditioning: Conditioning) -> ProgressiveDiscriminator:
-        return ProgressiveDiscriminator(self, image, conditioning.num_classes)
 
 
 def level_at(share: float, *, grow_share: float, last: int) -> float:

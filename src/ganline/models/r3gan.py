@@ -12,52 +12,18 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from torch.nn.functional import leaky_relu
 
 from ganline.devices import full_precision
-from ganline.models.layers import downsample, halved_width, one_hot, stem_resolution, upsample, wide
-from ganline.models.spec import Conditioning, Discriminator, Generator, ImageSpec
+from ganline.models.config import ImageSpec, R3GANConfig, stem_resolution
+from ganline.models.layers import downsample, one_hot, upsample, wide
+from ganline.models.spec import Discriminator, Generator
 
 SLOPE = 0.2
 GAIN = math.sqrt(2 / (1 + SLOPE**2))
-
-
-class R3GANConfig(BaseModel):
-    """Sizes of R3GAN; the defaults are the published CIFAR-10 configuration."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: Literal["r3gan"] = "r3gan"
-    z_dim: int = Field(default=64, ge=1)
-    """Length of the latent."""
-    width: int = Field(default=768, ge=8)
-    """Channels of G and D at sides up to `widest_side`; above, halved with every doubling."""
-    widest_side: int = Field(default=32, ge=1)
-    """Side up to which the width holds."""
-    blocks: int = Field(default=2, ge=1)
-    """Residual blocks a stage."""
-    expansion: int = Field(default=2, ge=1)
-    """Times the width, within a block."""
-    group_width: int | None = Field(default=16, ge=1)
-    """Channels a group of the 3x3 convolutions; null is one dense group (faster where the width is small)."""
-    class_conditional: bool = False
-    """Tell G and D the label of each image."""
-
-    def build_generator(self, image: ImageSpec, conditioning: Conditioning) -> R3Generator:
-        return R3Generator(self, image, conditioning.num_classes)
-
-    def build_discriminator(self, image: ImageSpec, conditioning: Conditioning) -> R3Discriminator:
-        return R3Discriminator(self, image, conditioning.num_classes)
-
-    def widths(self, image: ImageSpec) -> list[int]:
-        """Channels of each stage, smallest side first."""
-        _, doublings = stem_resolution(image.resolution)
-        sides = [image.resolution >> (doublings - i) for i in range(doublings + 1)]
-        return [halved_width(self.width, side, widest_side=self.widest_side, least=8) for side in sides]
 
 
 def conv(inputs: int, outputs: int, kernel: int, *, gain: float, groups: int = 1, bias: bool = False) -> nn.Conv2d:

@@ -4,31 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
-
-
-class ImageSpec(BaseModel):
-    """Size of the images a model makes: square, grey (1) or RGB (3)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    resolution: int = Field(ge=8)
-    channels: Literal[1, 3]
-
-
-class Conditioning(BaseModel):
-    """What a model is told beside z. `labels` name the classes; empty means unconditional."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    labels: tuple[str, ...] = ()
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.labels)
-
 
 Tell = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 """Labels int64 [N] -> what G is told in their place, float32 [N, E], drawn by the generator: prompts' embeddings."""

@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
 from ganline import ranks
 from ganline.devices import full_precision
+from ganline.models.config import ImageSpec, StyleGAN2Config, stem_resolution
 from ganline.models.layers import (
     EqualConv,
     EqualLinear,
@@ -33,48 +32,14 @@ from ganline.models.layers import (
     minibatch_stddev,
     one_hot,
     pixel_norm,
-    stem_resolution,
     upsample,
     wide,
     widths_from_stem,
 )
-from ganline.models.spec import Conditioning, Discriminator, Generator, ImageSpec
+from ganline.models.spec import Discriminator, Generator
 
 GAIN = math.sqrt(2.0)
 W_AVG_DECAY = 0.995
-
-
-class StyleGAN2Config(BaseModel):
-    """Sizes of StyleGAN2; the defaults are those of StyleGAN2-ADA's `cifar` configuration."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: Literal["stylegan2"] = "stylegan2"
-    z_dim: int = Field(default=512, ge=1)
-    """Length of the latent."""
-    w_dim: int = Field(default=512, ge=1)
-    """Length of a style."""
-    mapping_layers: int = Field(default=2, ge=1)
-    """Layers from z to w."""
-    d_mapping_layers: int = Field(default=8, ge=1)
-    """Layers from a label to the vector that D projects on (8 in the official code, whatever G has)."""
-    width_base: int = Field(default=32768, ge=64)
-    """Channels at a side are min(width_base / side, width_max)."""
-    width_max: int = Field(default=512, ge=8)
-    """Most channels."""
-    d_layout: Literal["orig", "resnet"] = "orig"
-    """Plain or residual blocks in D."""
-    mixing: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of training samples whose styles come from two latents (0.9 in the paper, 0 for CIFAR-10)."""
-    mbstd_group: int = Field(default=32, ge=1)
-    """Samples whose spread D is told."""
-    class_conditional: bool = False
-    """Tell G and D the label of each image."""
-
-    def build_generator(self, image: ImageSpec, conditioning: Conditioning) -> StyleGenerator:
-        return StyleGenerator(self, image, conditioning.num_classes)
-
-    def build_discriminator(self, image: ImageSpec, conditioning: Conditioning) -> StyleDiscriminator:
-        return StyleDiscriminator(self, image, conditioning.num_classes)
 
 
 def act(x: torch.Tensor) -> torch.Tensor:

@@ -9,47 +9,18 @@ behind one, images of mostly one extreme (MNIST's black) drive its last layer to
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from torch.nn.functional import leaky_relu, normalize, pixel_shuffle, pixel_unshuffle
 
 from ganline.errors import ConfigError
-from ganline.models.pixelshuffle import PixelShuffleConfig, PixelShuffleDiscriminator
-from ganline.models.spec import Conditioning, Generator, ImageSpec
+from ganline.models.config import ImageSpec, VQConfig
+from ganline.models.spec import Generator
 
 PATCH = 4
 BEYOND = 0.1
-MOST_CODES = 2**15 - 1  # tokens are kept in 16 bits
-
-
-class VQConfig(BaseModel):
-    """Sizes of the tokenizer's networks, and the weights of its losses beside the adversarial one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: Literal["vq"] = "vq"
-    vocab: int = Field(default=512, ge=2, le=MOST_CODES)
-    """Codes in the codebook."""
-    code_dim: int = Field(default=8, ge=2)
-    """Length of a code; all have unit length."""
-    width: int = Field(default=48, ge=4)
-    """Channels of encoder and decoder at half the resolution; twice as many at a quarter."""
-    d_width: int = Field(default=32, ge=4)
-    """Channels of the discriminator (as of the pixelshuffle family)."""
-    reconstruction_weight: float = Field(default=20.0, ge=0.0)
-    """Weight of the mean absolute error."""
-    commitment_weight: float = Field(default=0.25, ge=0.0)
-    """Weight of the encoder's distance to its codes; that of the codes to the encoder's outputs is 1."""
-    class_conditional: Literal[False] = False
-    """A tokenizer is told no label."""
-
-    def build_generator(self, image: ImageSpec, conditioning: Conditioning) -> VQAutoencoder:
-        return VQAutoencoder(self, image)
-
-    def build_discriminator(self, image: ImageSpec, conditioning: Conditioning) -> PixelShuffleDiscriminator:
-        return PixelShuffleDiscriminator(PixelShuffleConfig(d_width=self.d_width), image, num_classes=0)
 
 
 def residual(width: int) -> nn.Module:

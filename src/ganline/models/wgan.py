@@ -7,47 +7,30 @@ normalisation with a gain and bias a channel, which the paper recommends: as man
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from torch.nn.functional import relu
 
-from ganline.models.layers import BatchNorm2d, halved_width, one_hot, projected, stem_resolution
+from ganline.models.config import Conditioning, ImageSpec, WGANConfig, halved_width, stem_resolution
+from ganline.models.layers import BatchNorm2d, one_hot, projected
 from ganline.models.resnet import DownBlock, MakeNorm, UpBlock, apply_norm, conv
-from ganline.models.spec import Conditioning, Discriminator, Generator, ImageSpec
-
-
-class WGANConfig(BaseModel):
-    """Widths of the ResNet pair; the defaults are those of CIFAR-10 in the literature."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: Literal["wgan"] = "wgan"
-    z_dim: int = Field(default=128, ge=1)
-    """Length of the latent."""
-    g_width: int = Field(default=256, ge=8)
-    """Channels of G up to 32 px; above, halved with every doubling."""
-    d_width: int = Field(default=128, ge=8)
-    """The same of D."""
-    critic_norm: bool = False
-    """Layer normalisation in the critic."""
-    class_conditional: bool = False
-    """Tell G and D the label of each image."""
-
-    def build_generator(self, image: ImageSpec, conditioning: Conditioning) -> ResNetGenerator:
-        return ResNetGenerator(
-            image, self.z_dim, self.g_width, norm=BatchNorm2d, one_hot_classes=conditioning.num_classes
-        )
-
-    def build_discriminator(self, image: ImageSpec, conditioning: Conditioning) -> ResNetDiscriminator:
-        norm = layer_norm if self.critic_norm else None
-        return ResNetDiscriminator(image, self.d_width, conditioning.num_classes, norm=norm)
+from ganline.models.spec import Discriminator, Generator
 
 
 def width_at(width: int, side: int) -> int:
     """The width of the 32 px networks, halved with every doubling above."""
     return halved_width(width, side, widest_side=32, least=8)
+
+
+def build_generator(config: WGANConfig, image: ImageSpec, conditioning: Conditioning) -> ResNetGenerator:
+    return ResNetGenerator(
+        image, config.z_dim, config.g_width, norm=BatchNorm2d, one_hot_classes=conditioning.num_classes
+    )
+
+
+def build_discriminator(config: WGANConfig, image: ImageSpec, conditioning: Conditioning) -> ResNetDiscriminator:
+    norm = layer_norm if config.critic_norm else None
+    return ResNetDiscriminator(image, config.d_width, conditioning.num_classes, norm=norm)
 
 
 def layer_norm(width: int) -> nn.Module:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ganline.registry.bundle import ModelSpec
-from ganline.training.config import TrainConfig
+if TYPE_CHECKING:
+    from ganline.registry.bundle import ModelSpec
+    from ganline.training.config import TrainConfig
 
 HEADLINE = ("fd", "fd_second", "kid", "precision", "recall", "density", "coverage", "class_coverage", "label_accuracy",
             "intra_class_diversity", "copied_share", "c_t", "modes", "modes_kl")  # fmt: skip

@@ -132,6 +132,7 @@ STAGES: Mapping[str, Stage] = {
         (
             "data/loader.py",
             "draws.py",
+            "evaluation/config.py",
             "evaluation/uncertainty.py",
             "evaluation/usefulness.py",
             "models",

@@ -71,7 +71,8 @@ def used_codes(tokens: np.ndarray, vocab: int) -> dict[str, Any]:
 
 def fitted_tokenizer(config: Config, root: Path, prepared: Prepared, image: Any) -> Tokenizer:
     """The configured tokenizer with its weights, its codes in order."""
-    from ganline.language.tokenizers import KMeansConfig, VQTokenizerConfig, build_tokenizer, fit_means, order_codes
+    from ganline.language.sections import KMeansConfig, VQTokenizerConfig
+    from ganline.language.tokenizers import build_tokenizer, fit_means, order_codes
     from ganline.models import Conditioning
 
     section, train = config.tokenizer, prepared.split("train")
@@ -190,7 +191,8 @@ def load_teacher(config: Config, root: Path, compute: Compute) -> Teacher:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from ganline.language.llama import Llama, LlamaSize
+    from ganline.language.llama import Llama
+    from ganline.language.sections import LlamaSize
     from ganline.language.teacher import Teacher
     from ganline.language.tokenizers import load_tokenizer
 

@@ -6,10 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ganline.augment import AdaConfig, AugmentConfig
-from ganline.devices import Precision
-from ganline.losses.adversarial import ADVERSARIAL
-from ganline.losses.objective import ObjectiveConfig
+from ganline.losses.config import WITHOUT_LEVEL, AdaConfig, AugmentConfig, ObjectiveConfig
 from ganline.models import ModelConfig
 from ganline.schedules import Value
 
@@ -91,7 +88,7 @@ class TrainConfig(BaseModel):
     """The budget: real images that D is to see, in thousands. A D that learns five times a step sees five batches."""
     batch: int = Field(default=64, ge=2)
     """Images of one pass, over all ranks."""
-    precision: Precision = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
     """Of passes: auto is bf16 where it is fast. fp16 is scaled, fp64 is for comparisons."""
     compile: bool = False
     """Compile the networks' passes that need no second derivative (see docs/operations.md)."""
@@ -132,7 +129,7 @@ class TrainConfig(BaseModel):
                 )
             if self.batch % 2:
                 raise ValueError(f"batch is {self.batch}; path length is taken of every second image: make it even")
-        if isinstance(self.augment.p, AdaConfig) and not ADVERSARIAL[self.objective.adversarial].has_level:
+        if isinstance(self.augment.p, AdaConfig) and self.objective.adversarial in WITHOUT_LEVEL:
             raise ValueError(
                 f"augment.p adapts to the signs of D's logits, which mean nothing under {self.objective.adversarial}: "
                 "give a number or a schedule"

@@ -18,11 +18,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ganline import ranks
-from ganline.augment import AdaConfig
 from ganline.devices import Compute
 from ganline.errors import TrainingError
 from ganline.files import atomic_folder, read_json, sha256_file, write_json
-from ganline.models import Conditioning, Discriminator, Generator, ImageSpec
+from ganline.losses.config import AdaConfig
+from ganline.models import Conditioning, ImageSpec
+from ganline.models.spec import Discriminator, Generator
 from ganline.schedules import value_at
 from ganline.training.config import AdamConfig, TrainConfig
 

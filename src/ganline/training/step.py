@@ -10,10 +10,11 @@ from torch import nn
 from torch.profiler import record_function
 
 from ganline import ranks
-from ganline.augment import AdaConfig, adapt, augment
+from ganline.augment import adapt, augment
 from ganline.data.loader import Batches, Pairs
 from ganline.devices import Compute
 from ganline.draws import Draws
+from ganline.losses.config import AdaConfig
 from ganline.losses.objective import Batch, Pair, Phase
 from ganline.models.spec import Discriminator, Generator
 from ganline.schedules import ema_decay, value_at

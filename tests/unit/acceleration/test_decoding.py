@@ -17,7 +17,8 @@ from ganline.acceleration.export import read_model
 from ganline.devices import pick
 from ganline.errors import BundleError, ConfigError, GanlineError
 from ganline.language.drawing import draw
-from ganline.language.llama import Llama, LlamaSize
+from ganline.language.llama import Llama
+from ganline.language.sections import LlamaSize
 from ganline.language.teacher import Teacher
 from tests.unit.acceleration.small import levels_apart
 from tests.unit.teachers import NUM_TOKENS, PROMPT_DIM, VOCAB, ToyTokenizer, noise, share_equal, teacher

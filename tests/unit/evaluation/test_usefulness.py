@@ -14,11 +14,11 @@ from scipy import stats
 from ganline.data.loader import Prepared
 from ganline.devices import pick
 from ganline.errors import GateError
+from ganline.evaluation.config import UsefulnessConfig
 from ganline.evaluation.usefulness import (
     GENERATED,
     LARGEST_SIDE,
     Pool,
-    UsefulnessConfig,
     both,
     build_classifier,
     curricula,

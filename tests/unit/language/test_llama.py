@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from ganline.language.drawing import draw, guided, phi
-from ganline.language.llama import NORM_EPS, ROPE_THETA, Llama, LlamaSize
+from ganline.language.llama import NORM_EPS, ROPE_THETA, Llama
+from ganline.language.sections import LlamaSize
 from ganline.torchvision_shim import ensure_torchvision
 
 SIZE = LlamaSize(width=32, layers=3, heads=4, hidden=48)

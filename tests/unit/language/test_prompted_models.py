@@ -18,7 +18,7 @@ from ganline.errors import BundleError, ConfigError
 from ganline.language.prompts import FILES, TRAIN, files_of
 from ganline.losses.objective import Batch, judged
 from ganline.models import ImageSpec
-from ganline.models.pixelshuffle import PixelShuffleConfig
+from ganline.models.config import PixelShuffleConfig
 from ganline.models.sampling import sample
 from ganline.registry.bundle import GENERATOR, ModelSpec, extend_bundle, open_bundle, write_bundle
 from ganline.training.ema import recalibrate

@@ -9,9 +9,10 @@ import torch
 
 from ganline.images import to_pixels
 from ganline.language.recording import GREY, partial_images, record, record_tokens, spread
-from ganline.language.tokenizers import KMeansConfig, Patches, Pixels, PixelsConfig
-from ganline.models.spec import ImageSpec
-from ganline.models.vq import VQAutoencoder, VQConfig
+from ganline.language.sections import KMeansConfig, PixelsConfig
+from ganline.language.tokenizers import Patches, Pixels
+from ganline.models.config import ImageSpec, VQConfig
+from ganline.models.vq import VQAutoencoder
 
 
 class Clock:

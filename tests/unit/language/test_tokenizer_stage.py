@@ -9,7 +9,8 @@ import pytest
 from ganline.config import Config, load_config
 from ganline.errors import TrainingError
 from ganline.files import read_json
-from ganline.language.tokenizers import KMeansConfig, load_tokenizer
+from ganline.language.sections import KMeansConfig
+from ganline.language.tokenizers import load_tokenizer
 from ganline.stages import language
 from ganline.stages.places import PREPARE, TOKENIZER
 from tests.unit.conftest import make_digits

@@ -10,10 +10,8 @@ from ganline.data.loader import rows_as_tensor
 from ganline.devices import pick
 from ganline.errors import BundleError, ConfigError
 from ganline.images import to_network
+from ganline.language.sections import KMeansConfig, PixelsConfig, VQTokenizerConfig
 from ganline.language.tokenizers import (
-    KMeansConfig,
-    PixelsConfig,
-    VQTokenizerConfig,
     build_tokenizer,
     encode_split,
     explained,

@@ -9,7 +9,8 @@ import torch
 
 from ganline.draws import Draws
 from ganline.losses.adversarial import ADVERSARIAL
-from ganline.losses.objective import Batch, ObjectiveConfig
+from ganline.losses.config import WITHOUT_LEVEL, ObjectiveConfig
+from ganline.losses.objective import Batch
 from ganline.losses.penalties import squared_gradient_norms
 from ganline.models.spec import Discriminator, Generator
 from tests.unit.variants import OBJECTIVES, TRAININGS
@@ -34,6 +35,10 @@ def test_every_loss_has_an_expected_value() -> None:
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_every_loss_is_allowed_in_the_configuration(name: str) -> None:
     assert ObjectiveConfig.model_validate({"adversarial": name, "clip": 0.01}).adversarial == name
+
+
+def test_the_configuration_knows_which_losses_have_no_level() -> None:
+    assert set(WITHOUT_LEVEL) == {name for name, loss in ADVERSARIAL.items() if not loss.has_level}
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)

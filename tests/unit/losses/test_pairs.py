@@ -8,7 +8,8 @@ import torch
 
 from ganline.data.loader import Batches, Pairs, joined
 from ganline.devices import machine, make_exact, pick
-from ganline.losses.objective import Batch, ObjectiveConfig, Pair, g_phase, paired_error
+from ganline.losses.config import ObjectiveConfig
+from ganline.losses.objective import Batch, Pair, g_phase, paired_error
 from ganline.models import Conditioning, ImageSpec
 from ganline.models.spec import Generator
 from ganline.training import loop

@@ -9,7 +9,8 @@ import torch
 from pydantic import ValidationError
 
 from ganline.draws import Draws
-from ganline.losses.objective import Batch, ObjectiveConfig
+from ganline.losses.config import ObjectiveConfig
+from ganline.losses.objective import Batch
 from ganline.losses.penalties import between, gradient_penalty, path_lengths
 from ganline.models.spec import Discriminator, Generator
 

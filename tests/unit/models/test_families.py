@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from ganline.devices import pick
 from ganline.errors import ConfigError
 from ganline.models import Conditioning, ModelConfig
-from ganline.models.layers import stem_resolution
+from ganline.models.config import stem_resolution
 from ganline.models.sampling import CHUNK, sample
 from tests.unit.variants import FAMILIES, SIZES, TRAININGS, conditioning, image_spec
 

@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import conv2d, conv_transpose2d
 
 from ganline.draws import Draws
+from ganline.models.config import Conditioning, ImageSpec, StyleGAN2Config
 from ganline.models.layers import (
     Dropout,
     EqualConv,
@@ -20,8 +21,7 @@ from ganline.models.layers import (
     upsample,
 )
 from ganline.models.progressive import level_at
-from ganline.models.spec import Conditioning, ImageSpec
-from ganline.models.stylegan2 import StyleGAN2Config, StyleGenerator, modulated
+from ganline.models.stylegan2 import StyleGenerator, modulated
 
 DOUBLE = torch.float64
 TAPS = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=DOUBLE) / 8

@@ -9,7 +9,7 @@ import torch
 
 from ganline.errors import ConfigError
 from ganline.models import Conditioning, ImageSpec
-from ganline.models.vq import VQConfig
+from ganline.models.config import VQConfig
 from tests.unit.variants import image_spec
 
 SMALL = VQConfig(vocab=16, code_dim=4, width=8, d_width=8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ganline.config import load_config
-from ganline.models.spec import ImageSpec
+from ganline.models.config import ImageSpec
 from ganline.registry.bundle import ModelSpec
 from ganline.registry.card import extractor_lines, metric_rows, model_card
 from tests.unit.evaluation.page_figures import fashion
