@@ -112,12 +112,21 @@ def following(root: Path, logger: logging.Logger | logging.LoggerAdapter) -> Ite
 
 
 def walk(root: Path, goal: str, steps: Mapping[str, Callable[[Path], object]], *, accept: bool) -> State:
-    """Fetch, verify, the stages that a goal needs, then steps outside the DAG. Stops at the first that fails."""
-    state = run_effect("fetch", lambda: effects.fetch(root, accept=accept), return_state=True)
-    if state.is_completed():
-        state = run_effect("verify", lambda: effects.verify(root), return_state=True)
+    """Fetch, verify, the stages that a goal needs, then steps outside the DAG. Stops at the first that fails.
+
+    What the last steps would refuse is refused before fetch, or as soon as the data is prepared.
+    """
+    registers = "register" in steps
+    before: dict[str, Callable[[], object]] = {"preflight": lambda: effects.preflight(root)} if registers else {}
+    before |= {"fetch": lambda: effects.fetch(root, accept=accept), "verify": lambda: effects.verify(root)}
+    state: State = Completed()
+    for name, effect in before.items():
+        if state.is_completed():
+            state = run_effect(name, effect, return_state=True)
     for stage in dvc_repo.stage_order(root, GOALS[goal]) if state.is_completed() else []:
         state = run_stage(root, stage, return_state=True)
+        if stage == "prepare" and registers and state.is_completed():
+            state = run_effect("preflight", lambda: effects.preflight(root, prepared=True), return_state=True)
         if not state.is_completed():
             break
     for name, step in steps.items():

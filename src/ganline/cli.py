@@ -138,6 +138,7 @@ def fetch(accept: Annotated[bool, typer.Option(help="Make changed data the new d
     workspace = checkout()
     with hold(workspace):
         effects.fetch(workspace.root, accept=accept)
+        effects.warn_of_refusals(workspace.root)
 
 
 @app.command(rich_help_panel="The line")

@@ -10,7 +10,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from ganline.data.config import DataConfig, ManifestConfig, PrepareConfig, ValidateConfig
@@ -33,6 +33,7 @@ from ganline.schedules import Schedule
 from ganline.training.config import TrainConfig
 
 PARAMS = "params.yaml"
+MAX_NAME = 200
 
 Loc = tuple[int | str, ...]
 # What may stand where a number may, as an example for the user.
@@ -58,6 +59,16 @@ class RegisterConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """The model's name in the registry."""
+
+    @field_validator("name")
+    @classmethod
+    def name_fits_the_registry(cls, name: str) -> str:
+        """The registry's column is 256 wide and holds the name of the lock of a promotion too: NAME.lock-TOKEN."""
+        if len(name) > MAX_NAME:
+            raise ValueError(f"the name has {len(name)} characters: at most {MAX_NAME}")
+        if name.endswith(".lock"):
+            raise ValueError(f"{name} is what the lock of another model's promotion is called: end it otherwise")
+        return name
 
 
 class TrackingConfig(BaseModel):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganline.config import PARAMS, Config, load_config
-from ganline.errors import ConfigError, RegistryError
+from ganline.errors import GanlineError, RegistryError
 from ganline.extras import check_extra
 from ganline.files import read_json, sha256_file, write_bytes, write_json
 from ganline.home import home
@@ -78,6 +78,28 @@ def check_installed(config: Config, goal: str = "model") -> None:
 
         check_extra("study", needed_by="the speed-up study")
         check_encoder(config.captions.encoder)
+
+
+def preflight(root: Path, *, prepared: bool = False) -> None:
+    """Refuse now what register or promote would refuse: before fetch, and again when the data is `prepared`.
+
+    Raises GateError, ConfigError or RegistryError with everything that was found. Changes nothing.
+    """
+    from ganline.preflight import after_prepare, before_fetch, require
+
+    require((after_prepare if prepared else before_fetch)(load_config(root), root))
+
+
+def warn_of_refusals(root: Path) -> None:
+    """Say what `ganline register` or `ganline promote` would refuse. Fetch serves others too: it only warns."""
+    from ganline.preflight import before_fetch, problems
+
+    try:
+        found = problems(before_fetch(load_config(root), root))
+    except GanlineError as error:
+        found = [error]
+    for each in found:
+        log.warning("a model that is trained now could not become champion: %s", each)
 
 
 def source_is_unchanged(root: Path) -> bool:
@@ -188,14 +210,21 @@ def tracking_run(config: Config, root: Path, machine: dict[str, Any] | None) -> 
 
 
 def register(root: Path) -> Registration:
-    """Complete the MLflow run and register the bundle. Run again, it changes nothing. Raises RegistryError."""
+    """Complete the MLflow run and register the bundle. Run again, it changes nothing.
+
+    Raises RegistryError, and GateError for a version that could never become champion.
+    """
     from ganline.integrations.mlflow_registry import register as register_bundle
     from ganline.integrations.mlflow_tracking import finish
+    from ganline.preflight import UNDECIDABLE, of_model, require
+    from ganline.registry.kind import kind_of_model
 
     config = load_config(root)
     for needed in (f"{MODEL}/model.json", METRICS, USEFULNESS, REPORT):
         if not (root / needed).is_file():
             raise RegistryError(f"there is no {needed} to register", remedy="run `dvc repro`, or `make run`")
+    model = kind_of_model(read_json(root / MODEL / "model.json"))
+    require(of_model(config, root, model, "artifacts/model"), UNDECIDABLE)
     metrics = read_json(root / METRICS)
     training = begun_training(config, root) or restored_training(config, root)
     training.follow(tensorboard=config.tracking.tensorboard)

@@ -7,13 +7,15 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
-from ganline import doctor, effects, leash
-from ganline.config import load_config, read_yaml
+from ganline import doctor, effects, leash, preflight
+from ganline.config import PARAMS, load_config, parse, read_yaml
 from ganline.errors import ConfigError, GanlineError, GateError, WorkspaceError
 from ganline.files import read_json
+from ganline.overlay import merge
 from ganline.registry.card import extractor_lines, metric_rows
 from ganline.stages.places import METRICS, MODEL, REPORT, SAMPLES, VALIDATE
 from ganline.workspace import Workspace, folder_overlay, hold, isolate, preset_overlay
@@ -72,10 +74,11 @@ def run(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:
     started = time.monotonic()
     check_packages()
     workspace = base.beside(overlay[0]) if overlay else base
+    os.environ |= workspace.environment()
     with hold(workspace):
+        refuse_early(base, workspace, overlay)
         if overlay:
             isolate(base, workspace, overlay[1])
-        os.environ |= workspace.environment()
         standing = None if accept else unchanged(workspace.root)
         if standing is None:
             run_flow(workspace, "model", accept=accept)
@@ -87,6 +90,14 @@ def run(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:
         else:
             print(f"nothing changed since the last run (checked in {time.monotonic() - started:.1f} s)")
         tell(workspace, standing)
+
+
+def refuse_early(base: Workspace, workspace: Workspace, overlay: Overlay | None) -> None:
+    """Raise what register or promote would raise in the end, before a workspace is made or anything is started."""
+    content = merge(read_yaml(base.root / PARAMS), dict(overlay[1]) if overlay else {})
+    config = parse(content, source=f"{PARAMS} with {overlay[0]}" if overlay else PARAMS)
+    with chdir(base.root):  # a relative data.source.path
+        preflight.require(preflight.before_fetch(config, workspace.root))
 
 
 def unchanged(root: Path) -> effects.Standing | None:

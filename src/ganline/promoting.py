@@ -14,11 +14,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from ganline import preflight
 from ganline.config import Config, load_config
 from ganline.errors import ConfigError, RegistryError
 from ganline.files import sha256_json
 from ganline.home import home
-from ganline.integrations.mlflow_ledger import deciding, decision_run, gone, is_moved, ledger_of, present
+from ganline.integrations.mlflow_ledger import (
+    deciding,
+    decision_run,
+    gone,
+    is_moved,
+    ledger_and_versions,
+    ledger_of,
+    present,
+    require_own_moves,
+)
 from ganline.integrations.mlflow_registry import CHALLENGER, CHAMPION, FLOORS_TAG, PROMOTION_TAG, alias_of, bundle_name
 from ganline.integrations.mlflow_versions import Version, find_version, holder, no_such_model, resolve, versions
 from ganline.registry.ledger import (
@@ -105,6 +115,8 @@ def promote(
         return Outcome(name, "kept", number, CHAMPION, "it is champion already")
     root = workspace_of(base, name, model_of(candidate).bundle)
     config, tools = load_config(root), tools or instruments()
+    made = preflight.of_model(config, root, preflight.read_kind(candidate), f"version {number}")
+    preflight.require(made, preflight.UNDECIDABLE)
     question = ask(root, config, champion, candidate, tools)
     line = ledger.answer(question)
     answer = Answer(verdict_of(line), line) if line else measure(root, config, champion, candidate, tools)
@@ -155,19 +167,6 @@ def settled(name: str) -> tuple[Ledger, list[Version]]:
             adopted = model_of(resolve(name, str(alias)))
             append(shelf, ledger, Entry("first", None, adopted, now(), user(), ADOPTED))
         return shelf.read()[0], versions(name)
-
-
-def require_own_moves(name: str, ledger: Ledger, known: Sequence[Version]) -> None:
-    """Raise RegistryError if somebody moved the alias past the ledger."""
-    if ledger.champion is not None and is_moved(ledger, known):
-        alias, number = holder(known, CHAMPION), ledger.champion.version
-        there = "was taken away" if alias is None else f"was moved to version {alias}"
-        back = f"put it back: ganline rollback {name} --to {number}"
-        raise RegistryError(
-            f"the alias champion of {name} {there} by hand: the ledger has version {number}",
-            expected="moves by `ganline promote` and `ganline rollback`, which write down who, when and why",
-            remedy=back if present(ledger, known) else f"version {number} was deleted: take the alias away in MLflow",
-        )
 
 
 def decide(
@@ -323,12 +322,9 @@ class History:
 
 def history(name: str) -> History:
     """Everything that was decided about a model. Raises RegistryError if there is no such model."""
-    ledger, known = ledger_of(name), versions(name)
+    ledger, known = ledger_and_versions(name)
     if not known:
         raise no_such_model(name)
-    if ledger.unsealed is None and ledger.champion and is_moved(ledger, known):
-        with deciding(name) as (_, shelf):
-            ledger, known = shelf.read()[0], versions(name)
     return History(name, ledger, known)
 
 

@@ -17,6 +17,7 @@ from ganline.config import Config
 from ganline.errors import GateError
 from ganline.files import read_json, sha256_file, sha256_json
 from ganline.lineage import code_hash
+from ganline.registry.kind import Kind, differences
 from ganline.stages.measuring import describe, extractors
 from ganline.stages.places import EXTRACTOR, JUDGE, PREPARE, REFERENCE
 
@@ -108,12 +109,12 @@ def score(root: Path, config: Config, bundles: Sequence[Path]) -> list[Scores]:
 
 def check_fits(spec: Any, prepared: Any, who: str = "the model") -> None:
     """Raise GateError for a model of other images than those that the workspace measures with."""
-    found = (spec.dataset, spec.image.resolution, spec.image.channels, len(spec.labels))
-    expected = (prepared.name, prepared.resolution, prepared.channels, len(prepared.labels))
-    if found != expected:
+    made = Kind(spec.dataset, spec.image.resolution, spec.image.channels, spec.labels)
+    data = Kind(prepared.name, prepared.resolution, prepared.channels, prepared.labels)
+    if found := differences(made, data):
         raise GateError(
-            "{} paints {} at {} px, {} channels, {} labels".format(who, *found),
-            expected="{} at {} px, {} channels, {} labels, as the workspace's data".format(*expected),
+            f"{who} makes {made}: {'; '.join(found)}",
+            expected=f"{data}, as the workspace's data",
             remedy="run in the workspace of that data set; to register models of other images there, "
             "give them a name of their own: register.name (NAME=…)",
         )

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ganline.config import PARAMS, Config, read_yaml
-from ganline.errors import ConfigError, GanlineError, GateError, RegistryError
+from ganline.errors import ConfigError, GanlineError, GateError
 from ganline.files import read_json, sha256_json
 from ganline.integrations.dvc_repo import locked_md5, md5_file
-from ganline.integrations.mlflow_registry import BUNDLE_TAG, bundle_name, download_bundle
+from ganline.integrations.mlflow_registry import bundle_name, download_bundle, hash_of
 from ganline.integrations.mlflow_versions import Version
+from ganline.preflight import off_the_test_split
 from ganline.registry.ledger import Ledger, Line, Model, Question
 from ganline.registry.promotion import Scored, Verdict, judge, judge_floors
 from ganline.stages.places import METRICS, MODEL, PREPARE
@@ -65,12 +66,8 @@ class Answer:
 
 def ask(root: Path, config: Config, champion: Model | None, candidate: Version, tools: Instruments) -> Question:
     """What is to be decided, in hashes: equal questions have equal answers. Raises GateError off the test split."""
-    if config.reference.split != "test":
-        raise GateError(
-            f"reference.split is {config.reference.split}: tuning reads those images",
-            expected="a champion that is decided on images which tuning never read",
-            remedy="set reference.split: test, and run again",
-        )
+    if error := off_the_test_split(config):
+        raise error
     bundle, rules = bundle_of(candidate), sha256_json(config.promotion.rules())[:16]
     if champion is None and metrics_tell(root, config, bundle):
         return Question(None, bundle, sha256_json({"metrics": read_json(root / METRICS)})[:16], rules)
@@ -175,12 +172,7 @@ def require_fit(root: Path, folder: Path, who: str) -> None:
 
 def bundle_of(version: Version) -> str:
     """The hash of a version's bundle. Raises RegistryError if ganline did not register it."""
-    found = version.tags.get(BUNDLE_TAG)
-    if found is None:
-        raise RegistryError(
-            f"version {version.version} of {version.name} was not registered by ganline", remedy="name another version"
-        )
-    return found
+    return hash_of(version)
 
 
 def model_of(version: Version) -> Model:

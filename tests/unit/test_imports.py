@@ -31,7 +31,7 @@ LAYERS = [
     {"config"},
     {"lineage"},
     {"stages", "workspace"},
-    {"scoring"},
+    {"scoring", "preflight"},
     {"comparing"},
     {"weighing", "speeding"},
     {"promoting"},

@@ -107,6 +107,35 @@ def is_moved(ledger: Ledger, known: Sequence[Version]) -> bool:
     return holder(known, CHAMPION) != (champion and champion.version)
 
 
+def ledger_and_versions(name: str) -> tuple[Ledger, list[Version]]:
+    """The ledger and the versions of a model, both empty if there is none. A move by hand is looked at in the lock."""
+    ledger, known = ledger_of(name), versions(name)
+    if ledger.unsealed is None and ledger.champion and is_moved(ledger, known):
+        with deciding(name) as (_, shelf):
+            ledger, known = shelf.read()[0], versions(name)
+    return ledger, known
+
+
+def champion_version(ledger: Ledger, known: Sequence[Version]) -> Version | None:
+    """The champion: the ledger's, or before it begins the alias's; None if there is none or it was deleted."""
+    model = present(ledger, known)
+    number = holder(known, CHAMPION) if ledger.champion is None else model and model.version
+    return next((version for version in known if version.version == number), None)
+
+
+def require_own_moves(name: str, ledger: Ledger, known: Sequence[Version]) -> None:
+    """Raise RegistryError if somebody moved the alias past the ledger."""
+    if ledger.champion is not None and is_moved(ledger, known):
+        alias, number = holder(known, CHAMPION), ledger.champion.version
+        there = "was taken away" if alias is None else f"was moved to version {alias}"
+        back = f"put it back: ganline rollback {name} --to {number}"
+        raise RegistryError(
+            f"the alias champion of {name} {there} by hand: the ledger has version {number}",
+            expected="moves by `ganline promote` and `ganline rollback`, which write down who, when and why",
+            remedy=back if present(ledger, known) else f"version {number} was deleted: take the alias away in MLflow",
+        )
+
+
 class MlflowShelf:
     """One model's ledger and aliases in MLflow. `beat` is called before each write: it raises if the lock was lost."""
 

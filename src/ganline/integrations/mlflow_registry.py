@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ganline.errors import BundleError, RegistryError
-from ganline.files import sha256_file, sha256_json
+from ganline.files import read_json, sha256_file, sha256_json, write_bytes
 from ganline.home import home
 from ganline.integrations.mlflow_store import Store, as_current, lock, open_store, store_uri, translated
 from ganline.integrations.mlflow_versions import Version, find_version, holder, resolve, versions
@@ -26,6 +26,7 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 BUNDLE_TAG, JUDGED_TAG, FLOORS_TAG = "ganline.bundle", "ganline.judged", "ganline.floors"
 PROMOTION_TAG = "ganline.promotion"
 TAKEN_BACK = "taken back by a rollback"
+MODEL_JSON = "model.json"
 HASH = re.compile("[0-9a-f]{64}")
 MODEL_URI = re.compile(r"models:/(?P<name>[^/@:]+)(?P<wanted>@[^/@]+|/\d+)")
 
@@ -212,11 +213,7 @@ def download_bundle(uri: str) -> Path:
     if match is None:
         raise RegistryError(f"{uri!r} names no model", expected="models:/NAME@ALIAS or models:/NAME/VERSION")
     version = resolve(match["name"], match["wanted"].removeprefix("/"))
-    bundle_hash = version.tags.get(BUNDLE_TAG)
-    # The tag becomes a folder's name, and a registry may be anybody's: nothing but a hash will do.
-    if bundle_hash is None or not HASH.fullmatch(bundle_hash):
-        raise RegistryError(f"{uri} was not registered by ganline: its tag {BUNDLE_TAG} is {bundle_hash!r}")
-    return cached_bundle(version, bundle_hash)
+    return cached_bundle(version, hash_of(version))
 
 
 def cached_bundle(version: Version, bundle_hash: str) -> Path:
@@ -239,14 +236,52 @@ def cached_bundle(version: Version, bundle_hash: str) -> Path:
     return folder
 
 
-def fetch(version: Version, temporary: Path) -> Path:
-    """The folder of a version's bundle: where it lies, if that is on this machine; else downloaded."""
+def model_json(version: Version) -> dict[str, Any]:
+    """What a version's model.json says, without the rest of its bundle. Its bytes are checked: their hash is the tag's.
+
+    Raises RegistryError if it cannot be had.
+    """
+    bundle_hash = hash_of(version)
+    folder = home() / "cache"
+    for kept in (folder / "bundles" / bundle_hash / MODEL_JSON, folder / "kinds" / f"{bundle_hash}.json"):
+        if kept.is_file() and sha256_file(kept) == bundle_hash:
+            return read_json(kept)
+    with tempfile.TemporaryDirectory(prefix="ganline-") as temporary, translated(store_uri()):
+        path = fetch(version, Path(temporary), MODEL_JSON)
+        if not path.is_file() or sha256_file(path) != bundle_hash:
+            raise RegistryError(
+                f"the bundle of {version.name} version {version.version} "
+                + ("was changed after registration" if path.is_file() else "is not where the registry says"),
+                expected=f"model.json with sha256 {bundle_hash} at {version.location}",
+                remedy="restore its artifacts; if it is champion, `ganline rollback` to another version, "
+                "or delete the version in MLflow",
+            )
+        if not path.is_relative_to(temporary):
+            return read_json(path)
+        write_bytes(folder / "kinds" / f"{bundle_hash}.json", path.read_bytes())
+        return read_json(path)
+
+
+def hash_of(version: Version) -> str:
+    """The hash of a version's bundle. Raises RegistryError if ganline did not register it."""
+    bundle_hash = version.tags.get(BUNDLE_TAG)
+    # The tag becomes a folder's name, and a registry may be anybody's: nothing but a hash will do.
+    if bundle_hash is None or not HASH.fullmatch(bundle_hash):
+        raise RegistryError(
+            f"models:/{version.name}/{version.version} was not registered by ganline: its tag {BUNDLE_TAG} is "
+            f"{bundle_hash!r}",
+            remedy="name another version",
+        )
+    return bundle_hash
+
+
+def fetch(version: Version, temporary: Path, part: str = "") -> Path:
+    """A version's bundle, or one file of it: where it lies, if that is on this machine; else downloaded."""
     place = urlsplit(version.location)
     if place.scheme in ("", "file"):
-        return Path(unquote(place.path)) / "artifacts" / "bundle"
+        return Path(unquote(place.path)) / "artifacts" / "bundle" / part
     store = open_store()
     from mlflow.artifacts import download_artifacts
 
-    return Path(
-        download_artifacts(f"{version.location}/artifacts/bundle", dst_path=str(temporary), tracking_uri=store.uri)
-    )
+    uri = f"{version.location}/artifacts/bundle/{part}".rstrip("/")
+    return Path(download_artifacts(uri, dst_path=str(temporary), tracking_uri=store.uri))

@@ -66,6 +66,10 @@ class Source(BaseModel, ABC):
         """`note`, where the settings call for it."""
         return self.note
 
+    def class_names(self) -> tuple[str, ...]:
+        """Names in the order of the class indices, as prepare will find them; empty without labels."""
+        return self.label_names or ()
+
     @abstractmethod
     def plan(self) -> Plan:
         """What `data/` should hold, with checksums."""
