@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganline.config import PARAMS, Config, load_config
-from ganline.errors import GanlineError, RegistryError
+from ganline.errors import ConfigError, GanlineError, RegistryError
 from ganline.extras import check_extra
 from ganline.files import read_json, sha256_file, write_bytes, write_json
 from ganline.home import home

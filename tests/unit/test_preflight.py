@@ -171,13 +171,6 @@ def test_a_rule_at_its_default_does_not_apply_without_its_figure_and_is_not_refu
     assert problems(found) == []
 
 
-def test_tensorboard_that_is_asked_for_must_be_installed(monkeypatch) -> None:
-    found = facts({"tracking": {"tensorboard": True}})
-    monkeypatch.setattr(preflight.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"tracking\.tensorboard is set"):
-        require(found)
-
-
 def test_several_problems_are_told_in_one_message() -> None:
     found = facts({"reference": {"split": "val"}, "promotion": {"n": 3000}}, champion=replace(PETS, resolution=32))
     with pytest.raises(GateError, match="3 things would be refused in the end") as error:
