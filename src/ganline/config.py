@@ -30,6 +30,7 @@ from ganline.losses.config import AdaConfig
 from ganline.models.config import stem_resolution
 from ganline.registry.promotion import PromotionConfig
 from ganline.schedules import Schedule
+from ganline.sharing import without_userinfo
 from ganline.training.config import TrainConfig
 
 PARAMS = "params.yaml"
@@ -160,6 +161,7 @@ def load_config(root: Path) -> Config:
 
 def parse(content: dict[str, Any], *, source: str) -> Config:
     """A merged mapping as Config."""
+    refuse_userinfo(content, source)
     try:
         config = Config.model_validate(content)
     except ValidationError as error:
@@ -169,6 +171,20 @@ def parse(content: dict[str, Any], *, source: str) -> Config:
         ) from error
     check_resolution(config)
     return config
+
+
+def refuse_userinfo(content: Any, source: str, where: str = "") -> None:
+    """Raise ConfigError if an address holds a user or password: params.yaml travels with every registered version."""
+    if isinstance(content, dict | list):
+        items = content.items() if isinstance(content, dict) else enumerate(content)
+        for key, value in items:
+            refuse_userinfo(value, source, f"{where}.{key}".lstrip("."))
+    elif isinstance(content, str) and without_userinfo(content) != content:
+        raise ConfigError(
+            f"{where} in {source} holds an address with a user name or password (for {without_userinfo(content)})",
+            expected="addresses without `user:password@`: the file travels with every registered version",
+            remedy="name mirrors with a password in GANLINE_MIRROR, which stays in this process",
+        )
 
 
 def explain(error: ValidationError) -> list[str]:

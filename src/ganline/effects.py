@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from ganline.config import PARAMS, Config, load_config
 from ganline.errors import ConfigError, GanlineError, RegistryError
 from ganline.extras import check_extra
-from ganline.files import read_json, sha256_file, write_bytes, write_json
+from ganline.files import read_json, sha256_file, sha256_json, write_bytes, write_json
 from ganline.home import home
 from ganline.integrations import dvc_repo
-from ganline.lineage import collect, patch, train_recipe
+from ganline.lineage import train_recipe
+from ganline.sharing import describe_left_out
+from ganline.snapshot import Patch, base_commit, patch
 from ganline.stages import GOALS
 from ganline.stages.places import (
     DATA,
@@ -37,7 +39,7 @@ from ganline.stages.places import (
 from ganline.stages.training import work_folder
 
 if TYPE_CHECKING:
-    from ganline.integrations.mlflow_registry import Registration
+    from ganline.integrations.mlflow_registry import Lineage, Registration
     from ganline.promoting import Outcome
 
 log = logging.getLogger(__name__)
@@ -230,14 +232,39 @@ def register(root: Path) -> Registration:
     training.follow(tensorboard=config.tracking.tensorboard)
     told = [root / name for name in (SAMPLES, NEIGHBOURS, f"{VALIDATE}/report.html", METRICS, USEFULNESS, REPORT)]
     finish(training.run_id, metrics=metrics | read_json(root / USEFULNESS), artifacts=told)
+    changes = patch(root)
+    if changes.left_out:
+        log.info("left out of the version: %s", describe_left_out(changes.left_out))
     return register_bundle(
         root / MODEL,
         name=config.register_.name,
         floors=config.promotion.floors,
         metrics=metrics,
-        lineage=collect(config, root, training.machine, exact=training.exact),
-        replay_files={name: root / name for name in REPLAY_FILES} | {"changes.patch": patch(root).encode()},
+        lineage=lineage_of(config, root, training, changes),
+        replay_files=replay_of(changes) | {name: root / name for name in REPLAY_FILES},
         run_id=training.run_id,
+    )
+
+
+def replay_of(changes: Patch) -> dict[str, Path | bytes]:
+    """The patch, and the names of what a replay may miss. Names outside the code folders stay here: they decide
+    nothing, and may tell of other work."""
+    listed = "".join(f"{name!a}: {reason}\n" for name, reason in changes.code_left_out.items())
+    return {"changes.patch": changes.content, **({"left_out.txt": listed.encode()} if listed else {})}
+
+
+def lineage_of(config: Config, root: Path, training: Training, changes: Patch) -> Lineage:
+    """Where the artifacts of a workspace come from: recipe, machine, data, commit, and whether it was changed."""
+    from ganline.integrations.mlflow_registry import Lineage
+
+    exact = "unknown" if training.exact is None else str(training.exact).lower()
+    return Lineage(
+        recipe=train_recipe(config, root / PREPARE, root / EXTRACTOR),
+        machine=sha256_json(training.machine),
+        dataset=config.data.source.name,
+        commit=base_commit(root),
+        data=dvc_repo.data_version(root),
+        extra={"dirty": str(bool(changes.content)).lower(), "exact": exact},
     )
 
 

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,17 +20,15 @@ from ganline.config import PARAMS, parse, read_yaml
 from ganline.errors import ConfigError, WorkspaceError
 from ganline.files import write_text
 from ganline.home import home
-from ganline.lineage import SNAPSHOT_MESSAGE, temporary_index
 from ganline.overlay import merge
+from ganline.sharing import describe_left_out
+from ganline.snapshot import DVC_WRITES, SNAPSHOT_MESSAGE, git, stage_changes, temporary_index
 
 log = logging.getLogger(__name__)
 
 # What a workspace makes for itself and keeps when its code is refreshed from the checkout.
 PREVIOUS = "expectations/previous.json"
-CODE = ("src", "flows", "presets", "expectations")
-OWN_FILES = ("data.dvc", "dvc.lock", PREVIOUS)
 NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_-]*")
-NOBODY = ("-c", "user.name=ganline", "-c", "user.email=ganline@localhost")
 
 
 @dataclass(frozen=True)
@@ -56,20 +53,6 @@ class Workspace:
             "PATH": path,
             "PYTHONUNBUFFERED": "1",
         }
-
-
-def git(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
-    """Output of a git command that must work. Raises WorkspaceError with git's own words."""
-    command = ["git", "-C", str(root), *NOBODY, *arguments]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
-    except FileNotFoundError as error:
-        raise WorkspaceError(
-            "git is not installed", remedy="install git, for instance `apt-get install git`"
-        ) from error
-    if result.returncode:
-        raise WorkspaceError(f"git {arguments[0]} failed in {root}: {result.stderr.strip()}")
-    return result.stdout.strip()
 
 
 def checkout(start: Path | None = None) -> Workspace:
@@ -127,20 +110,23 @@ def keep_pin(old: Mapping[str, Any], new: dict[str, Any]) -> None:
 def take_snapshot(root: Path, params: Mapping[str, Any]) -> str:
     """A commit of the working tree as it is, without touching index, HEAD or branches.
 
-    Of files that git does not track only those in CODE are taken: whatever else lies here is no business of a run. The
-    checkout's own data version and the source folder of pictures (should it lie here) stay out.
+    Only what may travel is taken (see sharing.py). The checkout's own data version and the source folder of pictures
+    (should it lie here) stay out.
     """
     head = git(root, "rev-parse", "--verify", "HEAD")
-    pictures = Path(str(params["data"]["source"].get("path") or root.parent))
-    outside = [f":(exclude){pictures.relative_to(root)}"] if pictures != root and pictures.is_relative_to(root) else []
     with temporary_index() as env:
-        git(root, "read-tree", "HEAD", env=env)
-        git(root, "add", "--update", "--", ".", *outside, env=env)
-        if code := [name for name in CODE if (root / name).is_dir()]:
-            git(root, "add", "--all", "--", *code, *outside, env=env)
-        git(root, "rm", "--cached", "--quiet", "--ignore-unmatch", "--", *OWN_FILES, env=env)
+        left_out = stage_changes(root, head, env, apart=[*DVC_WRITES, *pictures_within(root, params)])
+        git(root, "rm", "--cached", "--quiet", "--ignore-unmatch", "--", *DVC_WRITES, env=env)
         tree = git(root, "write-tree", env=env)
+    if left_out:
+        log.info("left out of the workspace: %s", describe_left_out(left_out))
     return git(root, "commit-tree", tree, "-p", head, "-m", SNAPSHOT_MESSAGE)
+
+
+def pictures_within(root: Path, params: Mapping[str, Any]) -> list[str]:
+    """The source folder of pictures, relative to the checkout, if it lies in it."""
+    pictures = Path(str(params["data"]["source"].get("path") or root.parent))
+    return [pictures.relative_to(root).as_posix()] if pictures != root and pictures.is_relative_to(root) else []
 
 
 def share_cache(base: Path, root: Path) -> None:

@@ -13,8 +13,20 @@ PACKAGE = Path(__file__).parents[2] / "src" / "ganline"
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS = [
-    {"errors", "files", "environment", "seeds", "leash", "home", "doctor", "torchvision_shim", "schedules", "overlay"},
-    {"extras"},
+    {
+        "errors",
+        "files",
+        "environment",
+        "seeds",
+        "leash",
+        "home",
+        "doctor",
+        "torchvision_shim",
+        "schedules",
+        "overlay",
+        "sharing",
+        "extras",
+    },
     {"side_by_side"},
     {"images", "devices", "ranks", "draws"},
     {"data"},
@@ -29,7 +41,7 @@ LAYERS = [
     {"page"},
     {"integrations", "api"},
     {"config"},
-    {"lineage"},
+    {"lineage", "snapshot"},
     {"stages", "workspace"},
     {"scoring", "preflight"},
     {"comparing"},

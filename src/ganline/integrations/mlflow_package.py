@@ -12,6 +12,7 @@ from typing import Any
 import ganline
 from ganline.files import write_bytes
 from ganline.registry.bundle import copy_bundle
+from ganline.sharing import package_files
 
 # What the code behind `predict` imports. Given explicitly: MLflow's own guess takes seven seconds.
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "pillow", "safetensors", "pydantic")
@@ -49,6 +50,15 @@ def signature() -> Any:
     )
 
 
+def copy_package(target: Path) -> Path:
+    """Copy of this package's files that may travel: MLflow would take everything that lies in the folder."""
+    source = Path(ganline.__file__).parent
+    for name in package_files(source, inside=f"src/{source.name}"):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, target / name)
+    return target
+
+
 def save_package(
     target: Path, bundle_folder: Path, *, model_id: str, run_id: str, replay_files: Mapping[str, Path | bytes]
 ) -> None:
@@ -57,8 +67,8 @@ def save_package(
     from mlflow.models import Model
     from mlflow.pyfunc import save_model
 
-    code = Path(ganline.__file__).parent
     with tempfile.TemporaryDirectory(prefix="ganline-") as temporary:
+        code = copy_package(Path(temporary) / "ganline")
         bundle = copy_bundle(bundle_folder, Path(temporary) / "bundle")
         labels = bundle.spec.conditioning.labels
         save_model(

@@ -1,0 +1,118 @@
+"""The working tree as git sees it: what it changes on a commit, as far as that may travel (see sharing.py).
+
+A registered version's patch and an isolated workspace are made from the same choice of files.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ganline.errors import WorkspaceError
+from ganline.sharing import CODE_FOLDERS, choose, is_secret
+
+SNAPSHOT_MESSAGE = "ganline snapshot of a working tree"
+NOBODY = ("-c", "user.name=ganline", "-c", "user.email=ganline@localhost")
+DVC_WRITES = ("data.dvc", "dvc.lock", "expectations/previous.json")
+"""Versions of data and results: they travel apart, or stay with a workspace."""
+
+
+@dataclass(frozen=True)
+class Patch:
+    """`content` is what `git apply` takes. `left_out` (name -> reason) stays: `code_left_out` lies in the code folders
+    or is tracked, so a replay may miss it; the others are strays."""
+
+    content: bytes
+    code_left_out: Mapping[str, str]
+    strays: Mapping[str, str]
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        return {**self.code_left_out, **self.strays}
+
+
+def git_bytes(root: Path, *arguments: str, env: Mapping[str, str] | None = None, stdin: bytes = b"") -> bytes:
+    """Output of a git command that must work. Raises WorkspaceError with git's own words."""
+    command = ["git", "-C", str(root), *NOBODY, *arguments]
+    try:
+        result = subprocess.run(command, capture_output=True, input=stdin, env=env, check=False)
+    except FileNotFoundError as error:
+        raise WorkspaceError(
+            "git is not installed", remedy="install git, for instance `apt-get install git`"
+        ) from error
+    if result.returncode:
+        words = result.stderr.decode(errors="replace").strip()
+        raise WorkspaceError(f"git {arguments[0]} failed in {root}: {words}")
+    return result.stdout
+
+
+def git(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
+    """As `git_bytes`, as text without white space around it."""
+    return git_bytes(root, *arguments, env=env).decode(errors="replace").strip()
+
+
+def base_commit(root: Path) -> str | None:
+    """The newest commit of the user's own history (a workspace's snapshot is looked through); None without any."""
+    try:
+        subject, commit, parent = (git(root, "log", "-1", "--format=%s%n%H%n%P") + "\n\n").split("\n")[:3]
+    except WorkspaceError:  # no repository, or no commit yet
+        return None
+    return parent.split()[0] if subject == SNAPSHOT_MESSAGE and parent else commit
+
+
+@contextmanager
+def temporary_index() -> Iterator[dict[str, str]]:
+    """Environment in which git works on an index of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield os.environ | {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+
+
+def stage_changes(root: Path, commit: str, env: Mapping[str, str], *, apart: Sequence[str]) -> dict[str, str]:
+    """Fill a temporary index: `commit`, and what the working tree changes on it and may travel; nothing of `apart`.
+
+    Returns what was left out of tracked files and of the code folders: name -> reason.
+    """
+    git(root, "read-tree", commit, env=env)
+    secrets = [name for name in names(git_bytes(root, "ls-files", "-z", env=env)) if is_secret(name)]
+    git(root, "add", "--update", "--", ".", *excluded([*apart, *secrets]), env=env)
+    compare = ("diff", "--name-only", "-z", "--", *(f":(literal){name}" for name in secrets))
+    changed = names(git_bytes(root, *compare, env=env)) if secrets else []
+    untracked = ("ls-files", "--others", "--exclude-standard", "-z", "--")
+    chosen, left_out = choose(root, names(git_bytes(root, *untracked, *CODE_FOLDERS, *excluded(apart), env=env)))
+    # --remove: a file that was deleted this moment is no error.
+    added = "".join(f"{name}\0" for name in chosen).encode(errors="surrogateescape")
+    git_bytes(root, "update-index", "--add", "--remove", "-z", "--stdin", env=env, stdin=added)
+    return dict.fromkeys(changed, "named like a secret; its committed content is in git") | left_out
+
+
+def patch(root: Path, *, apart: Sequence[str] = ()) -> Patch:
+    """What the working tree changes on its base commit, as far as it may travel. Empty without a commit.
+
+    What DVC writes travels apart; so does `apart` (a folder of pictures).
+    """
+    commit = base_commit(root)
+    if commit is None:
+        return Patch(b"", {}, {})
+    apart = [*DVC_WRITES, *apart]
+    with temporary_index() as env:
+        code_left_out = stage_changes(root, commit, env, apart=apart)
+        # Plumbing: a user's settings of `git diff` (prefixes, colours, external tools) must not change the patch.
+        diff = ("diff-index", "--cached", "--patch", "--binary", "--full-index", "--no-ext-diff", "--no-textconv")
+        content = git_bytes(root, *diff, commit, "--", env=env)
+        others = ("ls-files", "--others", "--exclude-standard", "--directory", "--no-empty-directory", "-z", "--", ".")
+        strays = names(git_bytes(root, *others, *excluded([*CODE_FOLDERS, *apart]), env=env))
+    return Patch(content, code_left_out, dict.fromkeys(strays, "outside " + ", ".join(CODE_FOLDERS)))
+
+
+def names(output: bytes) -> list[str]:
+    """Names that git ends with NUL."""
+    return [name for name in output.decode(errors="surrogateescape").split("\0") if name]
+
+
+def excluded(paths: Iterable[str]) -> list[str]:
+    return [f":(exclude,literal){path}" for path in paths]
