@@ -1,0 +1,159 @@
+"""Registered versions that hold files which today's rule (sharing.py) would not let travel, and their removal.
+
+Earlier releases packed every untracked file of the checkout into `replay/changes.patch`, and every file beside the
+package's code into `code/`. Names are told here, never content.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ganline.errors import RegistryError
+from ganline.files import write_bytes
+from ganline.integrations.mlflow_store import open_store, store_uri, translated
+from ganline.integrations.mlflow_versions import Version, model_names, no_such_model, versions
+from ganline.sharing import is_secret, reason_against, without_userinfo
+
+if TYPE_CHECKING:
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
+
+PATCH, PARAMS, CODE = "replay/changes.patch", "replay/params.yaml", "code/ganline"
+LINK = b"120000"
+IN_ADDRESS = "a password or user name in an address"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One file in a patch. `num_bytes`: of a new file about its size, else 0."""
+
+    name: str
+    is_new: bool
+    is_link: bool
+    num_bytes: int
+    content: bytes
+
+    @property
+    def reason(self) -> str | None:
+        """Why it should not have travelled; None if it may."""
+        if not self.is_new:
+            return "named like a secret" if is_secret(self.name) else None
+        return reason_against(self.name, num_bytes=self.num_bytes, is_link=self.is_link)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A version's files that should not have travelled: artifact -> (name, reason) of each."""
+
+    version: Version
+    files: dict[str, list[tuple[str, str]]]
+
+    def __str__(self) -> str:
+        head = f"models:/{self.version.name}/{self.version.version} (logged model {self.version.model_id})"
+        lines = [
+            f"  {artifact}: {name!a} ({reason})" if name else f"  {artifact} ({reason})"
+            for artifact, entries in self.files.items()
+            for name, reason in entries
+        ]
+        return "\n".join([head, *lines])
+
+
+def read_patch(content: bytes) -> list[Change]:
+    """The files of a patch by git. Raises RegistryError if git cannot read it."""
+    blocks = re.split(rb"(?m)^(?=diff --git )", content)[1:]
+    if not blocks:
+        return []
+    with tempfile.TemporaryDirectory(prefix="ganline-") as folder:  # within a repository git skips what lies elsewhere
+        apart = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+        listed = subprocess.run(
+            ["git", "apply", "--numstat", "-z", "-"],
+            input=content,
+            capture_output=True,
+            cwd=folder,
+            env=apart | {"GIT_CEILING_DIRECTORIES": str(Path(folder).resolve().parent)},
+            check=False,
+        )
+    records = [record for record in listed.stdout.decode(errors="surrogateescape").split("\0") if record]
+    if listed.returncode or len(records) != len(blocks):
+        raise RegistryError(f"git cannot read the patch: {listed.stderr.decode(errors='replace').strip()}")
+    return [read_block(record.split("\t", 2)[2], block) for record, block in zip(records, blocks, strict=True)]
+
+
+def read_block(name: str, block: bytes) -> Change:
+    """One file's part of a patch, whose name git read."""
+    head = re.split(rb"(?m)^(?:@@|GIT binary patch|Binary files)", block)[0]
+    mode = re.search(rb"(?m)^new file mode (\d+)$", head)
+    binary = re.search(rb"(?m)^literal (\d+)$", block[len(head) :])
+    added = sum(len(line) for line in block[len(head) :].split(b"\n") if line.startswith(b"+"))
+    num_bytes = (int(binary[1]) if binary else added) if mode else 0
+    return Change(name, mode is not None, mode is not None and mode[1] == LINK, num_bytes, block)
+
+
+def audit(name: str | None = None) -> list[Finding]:
+    """All versions (of one model, or of all) that hold what should not have travelled. Raises RegistryError."""
+    if name is not None and not versions(name):
+        raise no_such_model(name)
+    known = [version for model in ([name] if name else model_names()) for version in versions(model)]
+    findings = [Finding(version, look_at(version)) for version in known]
+    return [finding for finding in findings if finding.files]
+
+
+def look_at(version: Version) -> dict[str, list[tuple[str, str]]]:
+    """Artifact -> what it holds that should not have travelled. A version that is not ours has none of the artifacts."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    with artifacts_of(version) as (repository, folder):
+        held = {path for path, _ in walk(repository, "replay")}
+        if PATCH in held:
+            changes = read_patch(Path(repository.download_artifacts(PATCH, str(folder))).read_bytes())
+            found[PATCH] = [(change.name, change.reason) for change in changes if change.reason]
+        if PARAMS in held:
+            text = Path(repository.download_artifacts(PARAMS, str(folder))).read_text(encoding="utf-8")
+            found[PARAMS] = [("", IN_ADDRESS)] if without_userinfo(text) != text else []
+        for path, num_bytes in walk(repository, CODE):
+            inside = "src/ganline" + path.removeprefix(CODE)
+            if reason := reason_against(inside, num_bytes=num_bytes):
+                found[path] = [("", reason)]
+    return {artifact: entries for artifact, entries in found.items() if entries}
+
+
+def remove(finding: Finding) -> None:
+    """Take what was found out of a version's artifacts. The version, its bundle, aliases and ledger stay as they are."""
+    with artifacts_of(finding.version) as (repository, folder):
+        for artifact in finding.files:
+            if artifact == PATCH:
+                changes = read_patch(Path(repository.download_artifacts(PATCH, str(folder))).read_bytes())
+                new = b"".join(change.content for change in changes if not change.reason)
+            elif artifact == PARAMS:
+                text = Path(repository.download_artifacts(PARAMS, str(folder))).read_text(encoding="utf-8")
+                new = without_userinfo(text).encode()
+            else:
+                repository.delete_artifacts(artifact)
+                continue
+            write_bytes(folder / "new" / artifact, new)
+            repository.log_artifact(str(folder / "new" / artifact), str(Path(artifact).parent))
+
+
+def walk(repository: ArtifactRepository, path: str) -> Iterator[tuple[str, int]]:
+    """(path, size) of every file below a folder of artifacts."""
+    for item in repository.list_artifacts(path):
+        if item.is_dir:
+            yield from walk(repository, item.path)
+        else:
+            yield item.path, item.file_size or 0
+
+
+@contextmanager
+def artifacts_of(version: Version) -> Iterator[tuple[ArtifactRepository, Path]]:
+    """A version's artifacts, and a temporary folder for downloads."""
+    with translated(store_uri()), tempfile.TemporaryDirectory(prefix="ganline-") as folder:
+        store = open_store()
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        yield get_artifact_repository(version.location, tracking_uri=store.uri), Path(folder)
