@@ -43,9 +43,15 @@ class MixtureGenerator(Generator):
         """Truncated images of each member; which of them paints stays as it is."""
         return self.painted(lambda G, z, label: G.truncated(z, label, psi), z, label)
 
+    def networks(self) -> Sequence[Generator]:
+        return list(self.members)  # type: ignore[arg-type]
+
+    def route(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return z[:, :-1], torch.bucketize(z[:, -1].contiguous(), self.bounds.to(z))
+
     def painted(self, paint: Paint, z: torch.Tensor, label: torch.Tensor | None) -> torch.Tensor:
         """Each image by its own member: images of one member in one pass, put back in their order."""
-        own, which = z[:, :-1], torch.bucketize(z[:, -1].contiguous(), self.bounds.to(z))
+        own, which = self.route(z)
         if len(z) == 1:
             return paint(self.members[int(which)], own, label)  # type: ignore[arg-type]
         order = which.argsort(stable=True)
@@ -58,4 +64,4 @@ class MixtureGenerator(Generator):
 
 def members_of(G: Generator) -> list[Generator]:
     """The networks of a mixture, or the one that any other generator is."""
-    return [*G.members] if isinstance(G, MixtureGenerator) else [G]  # type: ignore[list-item]
+    return list(G.networks())

@@ -1,4 +1,8 @@
-"""Images from a generator. Image i is a function of (seed, i) alone: not of n, the batch size or the device's RNG.
+"""Images from a generator. Image i depends on (G, seed, i, condition, truncation): on no other image, and not on n.
+
+Kernels may choose their order of additions by the size of a batch and by a row's slot in it, which moves last bits. So
+G always runs MICRO_BATCH rows, and an image has a slot of its own. Whatever fills the other slots (images of the same
+request, of other requests, or padding), its bytes are the same. One image costs one micro-batch.
 
 How labels are drawn: what measures a class-conditional G, and what prepares it for that, asks for each class as often
 as training images have it (`label_histogram`). Pictures, the calibration of int8 and answers to a user who names no
@@ -8,9 +12,11 @@ class ask for all classes equally often: there each class counts, however rare.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn.functional import one_hot
 
 from ganline.devices import Compute
 from ganline.images import to_pixels
@@ -18,6 +24,9 @@ from ganline.models.spec import Generator, Tell
 from ganline.seeds import generator
 
 CHUNK = 64
+"""Images whose latents and labels are drawn together."""
+MICRO_BATCH = 8
+"""Rows that G runs at once, padded where fewer are needed: benchmarks/micro_batches.py has the choice."""
 
 
 def latents(seed: int, chunk: int, z_dim: int) -> torch.Tensor:
@@ -38,7 +47,108 @@ def random_labels(seed: int, chunk: int, num_classes: int, weights: torch.Tensor
     return torch.multinomial(weights.cpu().double(), CHUNK, replacement=True, generator=draws)
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What G needs for n images, on the CPU. Rows of several requests may be joined, in any order."""
+
+    z: torch.Tensor
+    """float32 [n, z_dim]."""
+    condition: torch.Tensor | None
+    """Labels int64 [n], prompts' embeddings float32 [n, E], or None."""
+    slots: torch.Tensor
+    """Each image's row in the micro-batch that makes it, int64 [n]."""
+    labels: torch.Tensor | None
+    """The class of each image, int64 [n]; None without classes."""
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+    def rows(self, rows: slice | torch.Tensor) -> Inputs:
+        """Some of the images."""
+        return Inputs(
+            self.z[rows],
+            None if self.condition is None else self.condition[rows],
+            self.slots[rows],
+            None if self.labels is None else self.labels[rows],
+        )
+
+
+def draw_inputs(
+    G: Generator,
+    *,
+    n: int,
+    seed: int,
+    num_classes: int,
+    label: int | None = None,
+    label_weights: torch.Tensor | None = None,
+    tell: Tell | None = None,
+) -> Iterator[Inputs]:
+    """Yield the inputs of images 0 to n - 1, a chunk at a time. Arguments: see `sample`.
+
+    An image's slot counts the earlier images of its seed that the same network of G makes, so that they fill
+    micro-batches; it begins at the seed, so that requests with other seeds fit beside them.
+    """
+    tell = tell or G.tell
+    earlier = torch.zeros(len(G.networks()), dtype=torch.int64)
+    for chunk in range(-(-n // CHUNK)):
+        z, labels = latents(seed, chunk, G.z_dim), None
+        if num_classes:
+            labels = (
+                random_labels(seed, chunk, num_classes, label_weights) if label is None else torch.full((CHUNK,), label)
+            )
+        condition = labels
+        if tell is not None:
+            asked = torch.zeros(CHUNK, dtype=torch.int64) if labels is None else labels
+            condition = tell(asked, generator(seed, "prompt", chunk)).cpu()
+        network = G.route(z)[1]
+        made = one_hot(network, len(earlier))
+        rank = (earlier + made.cumsum(0) - made).gather(1, network[:, None])[:, 0]
+        earlier = earlier + made.sum(0)
+        inputs = Inputs(z, condition, (seed % MICRO_BATCH + rank) % MICRO_BATCH, labels)
+        yield inputs.rows(slice(min(CHUNK, n - chunk * CHUNK)))
+
+
+def micro_batches(slots: torch.Tensor) -> torch.Tensor:
+    """Rows of each micro-batch, int64 [m, MICRO_BATCH], -1 where a slot stays empty; `slots` int64 [n], n > 0.
+
+    The k-th row that wants a slot gets it in micro-batch k.
+    """
+    wanted = one_hot(slots, MICRO_BATCH)
+    turn = (wanted.cumsum(0) - 1).gather(1, slots[:, None])[:, 0]
+    table = torch.full((int(turn.max()) + 1, MICRO_BATCH), -1)
+    table[turn, slots] = torch.arange(len(slots))
+    return table
+
+
 @torch.inference_mode()
+def run_G(G: Generator, inputs: Inputs, *, compute: Compute, truncation: float = 1.0) -> torch.Tensor:
+    """Images uint8 [n, C, H, W] on the device, in the order of the inputs, which may be of any requests.
+
+    Every pass is one of MICRO_BATCH rows. An empty slot repeats another row.
+    """
+    own, network = G.route(inputs.z)
+    z = own.to(compute.device, compute.dtype)
+    condition = inputs.condition
+    if condition is not None:
+        dtype = compute.dtype if condition.is_floating_point() else condition.dtype
+        condition = condition.to(compute.device, dtype)
+    pixels: torch.Tensor | None = None
+    for k, member in enumerate(G.networks()):
+        rows = (network == k).nonzero()[:, 0]
+        for batch in micro_batches(inputs.slots[rows]) if len(rows) else ():
+            slots = (batch >= 0).nonzero()[:, 0]
+            filled = rows[torch.where(batch >= 0, batch, batch.max())].to(compute.device)
+            told = None if condition is None else condition[filled]
+            with compute.precision():
+                images = member(z[filled], told) if truncation == 1.0 else member.truncated(z[filled], told, truncation)
+            made = to_pixels(images)
+            if pixels is None:
+                pixels = made.new_empty((len(inputs), *made.shape[1:]))
+            pixels[rows[batch[slots]].to(made.device)] = made[slots.to(made.device)]
+    assert pixels is not None, "no images were asked for"
+    return pixels
+
+
 def sample(
     G: Generator,
     *,
@@ -58,20 +168,7 @@ def sample(
     1 images are more typical and less diverse. A G of prompts is told what `tell` makes of the labels, by default its
     own.
     """
-    tell = tell or G.tell
-    for chunk in range(-(-n // CHUNK)):
-        keep = min(CHUNK, n - chunk * CHUNK)
-        z = latents(seed, chunk, G.z_dim).to(compute.device, compute.dtype)
-        labels = None
-        if num_classes:
-            drawn = (
-                random_labels(seed, chunk, num_classes, label_weights) if label is None else torch.full((CHUNK,), label)
-            )
-            labels = drawn.to(compute.device)
-        told = labels
-        if tell is not None:
-            asked = torch.zeros(CHUNK, dtype=torch.int64) if labels is None else labels
-            told = tell(asked, generator(seed, "prompt", chunk)).to(compute.device, compute.dtype)
-        with compute.precision():
-            images = G(z, told) if truncation == 1.0 else G.truncated(z, told, truncation)
-        yield to_pixels(images)[:keep], None if labels is None else labels[:keep]
+    drawn = draw_inputs(G, n=n, seed=seed, num_classes=num_classes, label=label, label_weights=label_weights, tell=tell)
+    for inputs in drawn:
+        images = run_G(G, inputs, compute=compute, truncation=truncation)
+        yield images, None if inputs.labels is None else inputs.labels.to(compute.device)

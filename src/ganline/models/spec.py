@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,14 @@ class Generator(nn.Module):
     def truncated(self, z: torch.Tensor, label: torch.Tensor | None, psi: float) -> torch.Tensor:
         """Images of latents drawn towards the mean by psi in (0, 1]: more typical, less diverse."""
         return self(z * psi, label)
+
+    def networks(self) -> Sequence[Generator]:
+        """The networks of which one makes each image: G itself, or the members of a mixture."""
+        return (self,)
+
+    def route(self, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """z [N, z_dim] -> the latents of the network that makes each image, and its number in `networks`, int64 [N]."""
+        return z, torch.zeros(len(z), dtype=torch.int64, device=z.device)
 
 
 class Discriminator(nn.Module):

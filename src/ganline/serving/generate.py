@@ -75,22 +75,25 @@ class Generator:
             if label is not None:
                 raise ConfigError("both a label and a prompt were given", expected="one of them")
             tell = self.told_of(prompt, encoder)
-        batches = list(
-            sample(
-                self.G,
-                n=n,
-                seed=seed,
-                num_classes=len(self.labels),
-                compute=self.compute,
-                label=index,
-                truncation=truncation,
-                tell=tell,
-            )
+        batches = sample(
+            self.G,
+            n=n,
+            seed=seed,
+            num_classes=len(self.labels),
+            compute=self.compute,
+            label=index,
+            truncation=truncation,
+            tell=tell,
         )
-        images = torch.cat([images for images, _ in batches]).cpu().numpy()
-        if not self.labels or tell is not None:
-            return images, None
-        return images, torch.cat([labels for _, labels in batches if labels is not None]).cpu().numpy()
+        images, classes, done = np.empty(0), np.empty(n, dtype=np.int64), 0
+        for made, drawn in batches:
+            if not done:
+                images = np.empty((n, *made.shape[1:]), dtype=np.uint8)
+            images[done : done + len(made)] = made.cpu().numpy()
+            if drawn is not None:
+                classes[done : done + len(made)] = drawn.cpu().numpy()
+            done += len(made)
+        return images, classes if self.labels and tell is None else None
 
     def told_of(self, prompt: str, encoder: Path | None = None) -> Tell:
         """What a sampler tells G of a prompt. Raises ConfigError for an empty prompt or a model that takes none."""

@@ -1,0 +1,161 @@
+"""An image's bytes depend on what was asked for, never on what else runs beside it; it costs one micro-batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganline.acceleration.export import export_generator
+from ganline.acceleration.fold import fold
+from ganline.acceleration.mixture import mixture
+from ganline.acceleration.quantize import quantize_generator
+from ganline.acceleration.runtime import OnnxMixture, open_generator
+from ganline.devices import Compute, pick
+from ganline.models.sampling import MICRO_BATCH, Inputs, draw_inputs, micro_batches, run_G, sample
+from ganline.models.spec import Generator
+from tests.unit.acceleration.small import drawn, small
+from tests.unit.variants import FAMILIES, LABELS
+
+N, SEEDS = 4000, (0, 5)
+K = len(LABELS)
+BACKENDS = ["torch", "torch mixture", "onnx", "int8", "onnx mixture"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two exported generators, in float32 and int8."""
+    folder = tmp_path_factory.mktemp("files")
+    for number in range(2):
+        G = small(seed=number)
+        export_generator(fold(G), folder / f"onnx-{number}.onnx", num_classes=K)
+        z, condition = drawn(G, 64)
+        quantize_generator(folder / f"onnx-{number}.onnx", folder / f"int8-{number}.onnx", z=z, condition=condition)
+    return folder
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request, files) -> Generator:
+    """A generator of each kind that images are sampled from."""
+    compute = pick("fp32")
+    return {
+        "torch": lambda: compute.place(small()),
+        "torch mixture": lambda: compute.place(mixture([small(seed=number) for number in range(3)])),
+        "onnx": lambda: open_generator(files / "onnx-0.onnx"),
+        "int8": lambda: open_generator(files / "int8-0.onnx"),
+        "onnx mixture": lambda: OnnxMixture([open_generator(files / f"onnx-{number}.onnx") for number in range(2)]),
+    }[request.param]()
+
+
+def inputs_of(G: Generator, n: int, seed: int, **options) -> Inputs:
+    return joined(list(draw_inputs(G, n=n, seed=seed, num_classes=K, **options)))
+
+
+def joined(parts: list[Inputs]) -> Inputs:
+    conditions = [part.condition for part in parts if part.condition is not None]
+    return Inputs(
+        torch.cat([part.z for part in parts]),
+        torch.cat(conditions) if conditions else None,
+        torch.cat([part.slots for part in parts]),
+        None,
+    )
+
+
+def images_of(G: Generator, n: int, seed: int, *, compute: Compute | None = None, **options) -> torch.Tensor:
+    asked = {"n": n, "seed": seed, "num_classes": K, "compute": compute or pick("fp32")}
+    return torch.cat([images for images, _ in sample(G, **asked, **options)])
+
+
+class Counting(Generator):
+    """Another generator whose passes are counted."""
+
+    def __init__(self, G: Generator):
+        super().__init__()
+        self.G, self.z_dim, self.num_classes = G, G.z_dim, G.num_classes
+        self.passes: list[int] = []
+
+    def forward(self, z: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+        self.passes.append(len(z))
+        return self.G(z, label)
+
+
+def test_the_bytes_of_an_image_are_the_same_for_every_n(backend) -> None:
+    every = images_of(backend, N, 7)
+    for n in (1, 3, 8, 13, 64, 65, 200):
+        assert torch.equal(images_of(backend, n, 7), every[:n]), n
+
+
+def test_the_bytes_of_an_image_are_the_same_in_every_batch_composition(backend) -> None:
+    """Rows of two seeds, labels drawn and asked for, mixed at random and cut into requests of many sizes."""
+    compute = pick("fp32")
+    options = [{}, {}, {"label": 1}, {"label": 1}]
+    parts = [(seed, own) for own in options for seed in SEEDS][:: len(SEEDS) - 1]
+    every = joined([inputs_of(backend, N // 8, seed, **own) for seed, own in parts])
+    expected = torch.cat([images_of(backend, N // 8, seed, **own) for seed, own in parts])
+    assert len(every) == len(expected) == N
+    order = torch.randperm(N, generator=torch.Generator().manual_seed(0))
+    start = 0
+    for size in (1, 2, 3, 5, 8, 13, 64, 100, 500, N):
+        rows = order[start : start + size]
+        assert torch.equal(run_G(backend, every.rows(rows), compute=compute), expected[rows]), size
+        start += size
+
+
+@pytest.mark.parametrize("resolution", [16, 28])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_keeps_its_bytes_beside_other_images(family, resolution) -> None:
+    G, compute = pick("fp32").place(small(family, resolution=resolution)), pick("fp32")
+    every, beside = inputs_of(G, 96, 3), inputs_of(G, 96, 4, label=2)
+    expected = images_of(G, 96, 3)
+    assert torch.equal(images_of(G, 5, 3), expected[:5])
+    for truncation in (1.0, 0.7):
+        alone = torch.cat(
+            [run_G(G, every.rows(slice(i, i + 1)), compute=compute, truncation=truncation) for i in range(16)]
+        )
+        order = torch.randperm(192, generator=torch.Generator().manual_seed(1))
+        mixed = run_G(G, joined([every, beside]).rows(order), compute=compute, truncation=truncation)
+        assert torch.equal(mixed[order.argsort()][:16], alone), truncation
+
+
+def test_one_image_costs_one_micro_batch() -> None:
+    G = Counting(small())
+    for n, passes in ((1, 1), (MICRO_BATCH, 1), (MICRO_BATCH + 1, 2), (64, 8), (65, 9), (130, 17)):
+        G.passes.clear()
+        assert len(images_of(G, n, seed=3)) == n
+        assert G.passes == [MICRO_BATCH] * passes
+
+
+def test_images_of_a_mixture_fill_the_micro_batches_of_their_members() -> None:
+    members = [Counting(small(seed=number)) for number in range(3)]
+    G = mixture(members)
+    images_of(G, 1, seed=3)
+    assert [len(member.passes) for member in members].count(1) == 1
+    for member in members:
+        member.passes.clear()
+    images_of(G, 640, seed=3)
+    passes = [size for member in members for size in member.passes]
+    assert set(passes) == {MICRO_BATCH} and len(passes) <= 640 / MICRO_BATCH + 10 * len(members)
+
+
+def test_requests_of_different_seeds_share_a_micro_batch() -> None:
+    G, compute = Counting(small()), pick("fp32")
+    requests = joined([inputs_of(G, 1, seed) for seed in range(MICRO_BATCH)])
+    made = run_G(G, requests, compute=compute)
+    assert G.passes == [MICRO_BATCH]
+    assert torch.equal(made, torch.cat([images_of(G, 1, seed) for seed in range(MICRO_BATCH)]))
+
+
+def test_rows_take_the_slots_that_are_theirs() -> None:
+    table = micro_batches(torch.tensor([2, 2, 0, 7, 2]))
+    assert table.tolist() == [[2, -1, 0, -1, -1, -1, -1, 3], [-1, -1, 1] + [-1] * 5, [-1, -1, 4] + [-1] * 5]
+
+
+def test_measured_images_are_those_that_people_get() -> None:
+    """Evaluation draws labels as often as training images have them: the images are those of the labels drawn."""
+    G, weights = small(), torch.tensor([5, 1, 3])
+    measured = list(sample(G, n=40, seed=1001, num_classes=K, compute=pick("fp32"), label_weights=weights))
+    images, labels = torch.cat([made for made, _ in measured]), torch.cat([labels for _, labels in measured])
+    for label in range(K):
+        own = labels == label
+        assert own.any() and torch.equal(images_of(G, 40, 1001, label=label)[own], images[own])
