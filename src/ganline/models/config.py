@@ -200,13 +200,13 @@ class SNGANConfig(BaseModel):
 
 
 class ProgressiveConfig(BaseModel):
-    """Sizes of the progressive pair, and the share of the budget in which it grows."""
+    """Sizes of the progressive pair (the defaults are the paper's), and the share of the budget in which it grows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: Literal["progressive"] = "progressive"
     z_dim: int = Field(default=512, ge=1)
     """Length of the latent."""
-    width_base: int = Field(default=8192, ge=64)
+    width_base: int = Field(default=16384, ge=64)
     """Channels at a side are min(width_base / side, width_max)."""
     width_max: int = Field(default=512, ge=8)
     """Most channels."""

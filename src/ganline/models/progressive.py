@@ -3,8 +3,9 @@
 Equalised learning rate, pixel norm in G, minibatch standard deviation in D, fade-in of each new side. The level is a
 function of images seen (`advance`): a whole number is a side that has settled, 2.3 is side 3 faded in by 0.3.
 G always paints, and D always reads, the full side: small levels are enlarged and reduced without loss.
-Deviations: labels enter D by projection (Miyato & Koyama 2018) instead of an auxiliary classifier, and Adam's moments
-are kept when a side is added.
+Deviations: labels enter D by projection (Miyato & Koyama 2018) instead of an auxiliary classifier, Adam's moments are
+kept when a side is added, and G's first layer has a bias a value instead of one a channel. At 32 px, RGB, the defaults
+have 20,727,308 and 20,726,785 parameters, the official code's but for that bias (7,680).
 """
 
 from __future__ import annotations

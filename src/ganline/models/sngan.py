@@ -1,7 +1,7 @@
 """SNGAN with projection discriminator (Miyato et al. 2018, arXiv 1802.05957; Miyato & Koyama 2018, arXiv 1802.05637).
 
 The ResNet of `wgan.py` with spectral normalisation on all of D, and conditional BatchNorm in G. At 32 px, 10 classes:
-4,304,387 and 1,055,105 parameters, those of StudioGAN and (unconditionally) of mimicry.
+4,304,387 and 1,055,105 parameters, those of StudioGAN; without classes 4,276,739 and 1,053,825, those of mimicry.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ G: mapping network, modulated convolutions with noise, skip connections to the i
 blurred halving (`d_layout: orig`, the CIFAR-10 choice) or residual ones. The maths is the official one without its
 custom kernels: the style scales the input and the demodulation the output of one dense convolution. A label is embedded
 beside z in G; in D a mapping network of its own turns it into the vector that the features are projected on. At 32 px
-the defaults have 21,034,900 and 20,720,641 parameters, with ten classes 21,302,676 and 23,089,664.
+the defaults have 19,947,539 and 20,720,641 parameters, with ten classes 20,215,315 and 23,089,664.
 Deviations: no clamp of activations (bf16 has fp32's range); groups of minibatch standard deviation are consecutive
 samples.
 Style mixing and noise are drawn per sample; without draws (evaluation) the noise is a fixed map and nothing is mixed.

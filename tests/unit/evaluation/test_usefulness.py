@@ -22,6 +22,7 @@ from ganline.evaluation.usefulness import (
     both,
     build_classifier,
     curricula,
+    generated,
     in_memory,
     measure_usefulness,
     per_class,
@@ -214,6 +215,12 @@ def test_an_empty_split_is_not_measured_and_the_reason_is_told(numbers: Prepared
 def test_a_generator_of_other_classes_is_refused(numbers: Prepared) -> None:
     with pytest.raises(GateError, match="knows 7 classes, numbers has 10"):
         measure_usefulness(Untouched(), num_classes=7, prepared=numbers, split="test", config=QUICK, compute=COMPUTE)
+
+
+def test_generated_images_have_the_classes_of_the_real_ones(numbers: Prepared) -> None:
+    pool = generated(Noise(), torch.tensor([90] + [0] * 8 + [10]), config=QUICK, compute=COMPUTE)
+    shares = np.bincount(pool.labels, minlength=10) / len(pool)
+    assert shares[[0, 9]] == pytest.approx([0.9, 0.1], abs=0.05)
 
 
 def test_both_classifiers_of_a_pair_see_the_same_real_images_and_shares_are_nested(numbers: Prepared) -> None:

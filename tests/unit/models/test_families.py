@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from ganline.devices import pick
 from ganline.errors import ConfigError
-from ganline.models import Conditioning, ModelConfig
+from ganline.models import ModelConfig
 from ganline.models.config import stem_resolution
 from ganline.models.sampling import CHUNK, sample
 from tests.unit.variants import FAMILIES, SIZES, TRAININGS, conditioning, image_spec
@@ -18,13 +18,6 @@ from tests.unit.variants import FAMILIES, SIZES, TRAININGS, conditioning, image_
 CASES = [(family, size, conditional) for family in FAMILIES for size in SIZES for conditional in (False, True)]
 CONFIGS = TypeAdapter(ModelConfig)
 BOUNDED = {"mlp", "pixelshuffle", "dcgan", "wgan", "sngan"}  # those that end in tanh
-PUBLISHED = [
-    # StudioGAN's logs and brownvc/R3GAN: parameters of G and D at 32 px, RGB
-    ({"name": "dcgan", "layout": "studio", "z_dim": 128}, 0, (3_812_355, 2_931_009)),
-    ({"name": "wgan", "critic_norm": True}, 0, (4_276_739, 1_055_879)),
-    ({"name": "sngan"}, 10, (4_304_387, 1_055_105)),
-    ({"name": "r3gan"}, 0, (20_732_160, 20_683_776)),
-]
 
 
 def test_every_family_of_the_union_is_in_the_shared_lists() -> None:
@@ -85,18 +78,6 @@ def test_the_label_changes_the_image_and_the_logit(family) -> None:
     assert not torch.equal(G(z, a), G(z, b))
     image = G(z, a)
     assert not torch.equal(D(image, a), D(image, b))
-
-
-@pytest.mark.parametrize(("options", "classes", "expected"), PUBLISHED, ids=lambda value: str(value)[:30])
-def test_published_configurations_have_the_published_parameters(options, classes, expected) -> None:
-    with torch.device("meta"):
-        config = CONFIGS.validate_python(options)
-        condition = Conditioning(labels=tuple(map(str, range(classes))))
-        pair = (
-            config.build_generator(image_spec(32, 3), condition),
-            config.build_discriminator(image_spec(32, 3), condition),
-        )
-    assert tuple(sum(p.numel() for p in net.parameters()) for net in pair) == expected
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from ganline.data.loader import Prepared
+from ganline.data.loader import Prepared, Split
 from ganline.devices import machine, make_exact, pick
 from ganline.errors import TrainingError
 from ganline.losses import objective
 from ganline.models import Conditioning, ImageSpec
 from ganline.training import loop, step
 from ganline.training.config import TrainConfig
+from ganline.training.ema import recalibrate
 from ganline.training.loop import Run, train
 from ganline.training.state import State, checkpoints, pack
 from ganline.training.tracker import read_lines
 from tests.unit.variants import TRAININGS, train_section, training
+
+
+class Uneven(Prepared):
+    """Prepared digits whose training split has ten images of each class but the first, which has all of its own."""
+
+    def split(self, name: str) -> Split:
+        split = super().split(name)
+        if name == "train":
+            rows = np.sort(
+                np.concatenate([np.flatnonzero(split.labels == k)[: None if k == 0 else 10] for k in range(3)])
+            )
+            split.images, split.labels = np.array(split.images[rows]), split.labels[rows]
+        return split
 
 
 class Killed(BaseException):
@@ -72,6 +87,21 @@ def assert_resumes(section: dict, digits: Prepared, folder: Path, monkeypatch) -
     steps = [line["step"] for line in read_lines(folder / "killed" / "system.jsonl")]
     assert steps == sorted(set(steps))
     return whole
+
+
+def test_norms_of_the_result_are_those_under_the_labels_of_its_training_data(digits, tmp_path) -> None:
+    uneven = Uneven(digits.folder)
+    counts = np.bincount(uneven.split("train").labels)
+    assert counts[0] > 100 and counts.tolist()[1:] == [10, 10]
+    G = run_training(uneven, training("wgan gp"), tmp_path).G_ema
+    found = {name: buffer.clone() for name, buffer in G.named_buffers() if "running" in name}
+    differences = {}
+    for name, weights in {"data": torch.from_numpy(counts), "uniform": torch.ones(3)}.items():
+        recalibrate(G, seed=0, label_weights=weights, compute=pick("fp32"))
+        own = dict(G.named_buffers())
+        differences[name] = max(float((own[key] - value).abs().max()) for key, value in found.items())
+    assert differences["data"] == 0.0
+    assert differences["uniform"] > 1e-4
 
 
 @pytest.mark.parametrize("name", TRAININGS)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
 from ganline.data.loader import Batches
+from ganline.devices import pick
+from ganline.models.sampling import label_histogram
+from ganline.models.spec import Generator
 from ganline.schedules import Schedule, ema_decay
 from ganline.seeds import derive
-from ganline.training.ema import update_ema
+from ganline.training.ema import recalibrate, update_ema
 from ganline.training.tracker import Tracker, read_lines
 
 
@@ -48,6 +52,29 @@ def test_statistics_of_a_pass_that_overflowed_are_healed() -> None:
     assert G.running_mean.tolist() == [0.0, 3.0]
     assert G_ema.running_mean.tolist() == [0.0, 1.5]
     assert G_ema.running_var.tolist() == [1.0, 3.0]
+
+
+class TwoLevels(Generator):
+    """Class 0 is z + 1, class 1 is z - 1, then BatchNorm."""
+
+    z_dim = num_classes = 2
+
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(2)
+
+    def forward(self, z: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+        assert label is not None
+        return self.norm(z + 1 - 2 * label[:, None])
+
+
+def test_norms_are_recalibrated_under_the_histogram_of_the_data() -> None:
+    labels = np.repeat([0, 1], [900, 100])
+    G = TwoLevels()
+    recalibrate(G, seed=0, label_weights=label_histogram(labels, 2), compute=pick("fp32"))
+    # z of unit variance beside +1 (nine of ten) or -1: mean 0.8, variance 1 + (1 - 0.8^2); uniform labels: 0 and 2.
+    assert G.norm.running_mean.tolist() == pytest.approx([0.8, 0.8], abs=0.08)
+    assert G.norm.running_var.tolist() == pytest.approx([1.36, 1.36], abs=0.12)
 
 
 @pytest.fixture

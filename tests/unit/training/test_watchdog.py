@@ -271,6 +271,22 @@ def test_the_probe_sees_one_picture_a_class_as_collapse_within_classes(digits) -
     ]
 
 
+def test_the_probe_asks_for_classes_as_often_as_training_images_have_them(digits) -> None:
+    net = FeatureNet(channels=1, resolution=16, width=8, feature_dim=16, num_classes=3)
+    extract = Extractor(net, {"name": "x", "task": "classifier"}, pick("fp32"))
+    weights, asked = torch.tensor([90, 0, 10]), []
+    probe = make_probe(extract, digits.split("val"), seed=0, n=512, label_weights=weights, compute=pick("fp32"))
+
+    class Asked(OneAClass):
+        def forward(self, z: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
+            asked.append(label)
+            return super().forward(z, label)
+
+    probe(Asked(torch.zeros(3, 1, 16, 16)))
+    shares = torch.bincount(torch.cat(asked), minlength=3) / 512
+    assert shares.tolist() == pytest.approx([0.9, 0.0, 0.1], abs=0.05)
+
+
 def test_variance_within_more_classes_than_images_tell_of_is_left_out(digits) -> None:
     torch.manual_seed(0)
     net = FeatureNet(channels=1, resolution=16, width=8, feature_dim=16, num_classes=3)
