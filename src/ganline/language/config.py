@@ -35,7 +35,7 @@ class EncoderConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     path: str
-    """The folder: config.json, tokenizer.json, model.safetensors."""
+    """The folder, as sentence-transformers or transformers saves it, with one model.safetensors."""
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     """Checksum of its model.safetensors."""
 
