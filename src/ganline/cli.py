@@ -244,6 +244,30 @@ def history(
 
 
 @app.command(rich_help_panel="Models")
+def audit(
+    name: Annotated[str | None, typer.Argument(help="A registered model; by default all of them.")] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Take the files out; the versions stay.")] = False,
+) -> None:
+    """List versions that hold files which should not have left the checkout (.env, keys, data), and how to delete them.
+
+    Exit code 1 if there are any.
+    """
+    from ganline.integrations import mlflow_audit
+
+    found = mlflow_audit.audit(name)
+    for finding in found:
+        print(finding)
+        if delete:
+            mlflow_audit.remove(finding)
+            print("  taken out")
+    if found:
+        print(mlflow_audit.recipe(found[0]))
+    if mlflow_audit.audit(name) if delete else found:
+        raise typer.Exit(1)
+    print("no registered version holds files that should not have left a checkout")
+
+
+@app.command(rich_help_panel="Models")
 def generate(
     model: Annotated[str, typer.Option(help="models:/NAME@ALIAS, models:/NAME/VERSION or a bundle folder.")],
     output: Images,

@@ -6,9 +6,8 @@ package's code into `code/`. Names are told here, never content.
 
 from __future__ import annotations
 
-import os
+import codecs
 import re
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ganline.errors import RegistryError
 from ganline.files import write_bytes
-from ganline.integrations.mlflow_store import open_store, store_uri, translated
+from ganline.integrations.mlflow_registry import BUNDLE_TAG
+from ganline.integrations.mlflow_store import is_embedded, open_store, store_uri, translated
 from ganline.integrations.mlflow_versions import Version, model_names, no_such_model, versions
 from ganline.sharing import is_secret, reason_against, without_userinfo
 
@@ -32,7 +31,7 @@ IN_ADDRESS = "a password or user name in an address"
 
 @dataclass(frozen=True)
 class Change:
-    """One file in a patch. `num_bytes`: of a new file about its size, else 0."""
+    """One file in a patch. `num_bytes`: what was added, for a new file about its size."""
 
     name: str
     is_new: bool
@@ -66,47 +65,53 @@ class Finding:
 
 
 def read_patch(content: bytes) -> list[Change]:
-    """The files of a patch by git. Raises RegistryError if git cannot read it."""
-    blocks = re.split(rb"(?m)^(?=diff --git )", content)[1:]
-    if not blocks:
-        return []
-    with tempfile.TemporaryDirectory(prefix="ganline-") as folder:  # within a repository git skips what lies elsewhere
-        apart = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-        listed = subprocess.run(
-            ["git", "apply", "--numstat", "-z", "-"],
-            input=content,
-            capture_output=True,
-            cwd=folder,
-            env=apart | {"GIT_CEILING_DIRECTORIES": str(Path(folder).resolve().parent)},
-            check=False,
-        )
-    records = [record for record in listed.stdout.decode(errors="surrogateescape").split("\0") if record]
-    if listed.returncode or len(records) != len(blocks):
-        raise RegistryError(f"git cannot read the patch: {listed.stderr.decode(errors='replace').strip()}")
-    return [read_block(record.split("\t", 2)[2], block) for record, block in zip(records, blocks, strict=True)]
+    """The files of a patch that git wrote, whatever the user's settings of `git diff` were."""
+    return [read_block(block) for block in re.split(rb"(?m)^(?=diff --git )", content)[1:]]
 
 
-def read_block(name: str, block: bytes) -> Change:
-    """One file's part of a patch, whose name git read."""
+def read_block(block: bytes) -> Change:
+    """One file's part of a patch. What was renamed or copied counts as new: it may differ from its origin."""
     head = re.split(rb"(?m)^(?:@@|GIT binary patch|Binary files)", block)[0]
+    moved = re.search(rb"(?m)^(?:rename|copy) to (.+)$", head)
     mode = re.search(rb"(?m)^new file mode (\d+)$", head)
     binary = re.search(rb"(?m)^literal (\d+)$", block[len(head) :])
     added = sum(len(line) for line in block[len(head) :].split(b"\n") if line.startswith(b"+"))
-    num_bytes = (int(binary[1]) if binary else added) if mode else 0
-    return Change(name, mode is not None, mode is not None and mode[1] == LINK, num_bytes, block)
+    return Change(
+        name=unquoted(moved[1]).decode(errors="replace") if moved else name_in(head.split(b"\n")[0]),
+        is_new=bool(mode or moved),
+        is_link=mode is not None and mode[1] == LINK,
+        num_bytes=int(binary[1]) if binary else added,
+        content=block,
+    )
+
+
+def name_in(line: bytes) -> str:
+    """'src/a b.py' of `diff --git a/src/a b.py b/src/a b.py`: the same name twice, so each is half of the line."""
+    both = line.removeprefix(b"diff --git ")
+    old, new = unquoted(both[: len(both) // 2]), unquoted(both[len(both) // 2 + 1 :])
+    prefixed = old != new and old[1:2] == b"/"
+    return (new[2:] if prefixed else new).decode(errors="replace")
+
+
+def unquoted(name: bytes) -> bytes:
+    """A name as it is, of one that git wrote with quotes and escapes."""
+    return codecs.escape_decode(name[1:-1])[0] if name.startswith(b'"') else name  # type: ignore[attr-defined,no-any-return]
 
 
 def audit(name: str | None = None) -> list[Finding]:
-    """All versions (of one model, or of all) that hold what should not have travelled. Raises RegistryError."""
+    """All versions (of one model, or of all) that hold what should not have travelled. Raises RegistryError.
+
+    Versions that ganline did not register are passed over.
+    """
     if name is not None and not versions(name):
         raise no_such_model(name)
     known = [version for model in ([name] if name else model_names()) for version in versions(model)]
-    findings = [Finding(version, look_at(version)) for version in known]
+    findings = [Finding(version, look_at(version)) for version in known if BUNDLE_TAG in version.tags]
     return [finding for finding in findings if finding.files]
 
 
 def look_at(version: Version) -> dict[str, list[tuple[str, str]]]:
-    """Artifact -> what it holds that should not have travelled. A version that is not ours has none of the artifacts."""
+    """Artifact -> what it holds that should not have travelled."""
     found: dict[str, list[tuple[str, str]]] = {}
     with artifacts_of(version) as (repository, folder):
         held = {path for path, _ in walk(repository, "replay")}
@@ -124,7 +129,7 @@ def look_at(version: Version) -> dict[str, list[tuple[str, str]]]:
 
 
 def remove(finding: Finding) -> None:
-    """Take what was found out of a version's artifacts. The version, its bundle, aliases and ledger stay as they are."""
+    """Take what was found out of a version's artifacts. The version, its bundle, aliases and ledger stay."""
     with artifacts_of(finding.version) as (repository, folder):
         for artifact in finding.files:
             if artifact == PATCH:
@@ -157,3 +162,30 @@ def artifacts_of(version: Version) -> Iterator[tuple[ArtifactRepository, Path]]:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         yield get_artifact_repository(version.location, tracking_uri=store.uri), Path(folder)
+
+
+RECIPE = """
+Passwords, keys and tokens that stood in these files may have been read by whoever can read the store: change them.
+
+Take the files out of the versions. Versions, aliases, bundles and the ledger stay; what is left can still be replayed:
+    ganline audit --delete
+
+Or delete a whole version, such as the first above. Its aliases go with it; the ledger stays:
+    export MLFLOW_TRACKING_URI={uri}
+    python -c "from mlflow import MlflowClient; client = MlflowClient(); \\
+      client.delete_model_version({name!r}, '{number}'); client.delete_logged_model({model!r})"
+    mlflow gc --backend-store-uri {backend} --logged-model-ids {model}
+
+Earlier runs also left the files in git's store, on the machine where they ran. There, in the checkout (`git gc` removes
+everything that no branch, tag, stash or reflog leads to; workspaces come back from DVC's cache):
+    rm -rf .ganline/ws && git worktree prune && git gc --prune=now
+
+Backups of the store, and buckets that keep old versions of objects, hold the files until you delete them there.
+"""
+
+
+def recipe(finding: Finding) -> str:
+    """How to remove what was found, with the commands for one version."""
+    version, uri = finding.version, without_userinfo(store_uri())
+    backend = uri if is_embedded() else "ADDRESS-OF-THE-SERVER'S-DATABASE"
+    return RECIPE.format(uri=uri, backend=backend, name=version.name, number=version.version, model=version.model_id)
