@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from ganline.files import write_bytes
@@ -170,10 +171,11 @@ Passwords, keys and tokens that stood in these files may have been read by whoev
 Take the files out of the versions. Versions, aliases, bundles and the ledger stay; what is left can still be replayed:
     ganline audit --delete
 
-Or delete a whole version, such as the first above. Its aliases go with it; the ledger stays:
+Or delete a whole version, such as the first above. Its aliases go with it; the ledger stays (`mlflow gc` where
+the store is, for a server on its machine):
     export MLFLOW_TRACKING_URI={uri}
-    python -c "from mlflow import MlflowClient; client = MlflowClient(); \\
-      client.delete_model_version({name!r}, '{number}'); client.delete_logged_model({model!r})"
+    python -c "import sys; from mlflow import MlflowClient as Client; name, version, model = sys.argv[1:]; \\
+      Client().delete_model_version(name, version); Client().delete_logged_model(model)" {name} {number} {model}
     mlflow gc --backend-store-uri {backend} --logged-model-ids {model}
 
 Earlier runs also left the files in git's store, on the machine where they ran. There, in the checkout (`git gc` removes
@@ -186,6 +188,11 @@ Backups of the store, and buckets that keep old versions of objects, hold the fi
 
 def recipe(finding: Finding) -> str:
     """How to remove what was found, with the commands for one version."""
-    version, uri = finding.version, without_userinfo(store_uri())
-    backend = uri if is_embedded() else "ADDRESS-OF-THE-SERVER'S-DATABASE"
-    return RECIPE.format(uri=uri, backend=backend, name=version.name, number=version.version, model=version.model_id)
+    version, uri = finding.version, quote(without_userinfo(store_uri()))
+    return RECIPE.format(
+        uri=uri,
+        backend=uri if is_embedded() else "ADDRESS-OF-THE-DATABASE",
+        name=quote(version.name),
+        number=version.version,
+        model=quote(version.model_id),
+    )
