@@ -42,14 +42,14 @@ LAYERS = [
     {"integrations", "api"},
     {"config"},
     {"lineage", "snapshot"},
-    {"stages", "workspace"},
+    {"stages", "workspace", "where_set"},
     {"scoring", "preflight"},
     {"comparing"},
     {"weighing", "speeding"},
     {"promoting"},
     {"effects"},
     {"line"},
-    {"cli", "__main__"},
+    {"cli", "command_help", "__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 HEAVY = {"prefect", "mlflow", "dvc", "great_expectations"}
