@@ -18,7 +18,7 @@ set_defaults()
 import typer
 
 from ganline.command_help import STAGE_NAMES, arrange
-from ganline.errors import ConfigError, GanlineError
+from ganline.errors import ConfigError, GanlineError, WorkspaceError
 from ganline.where_set import with_places
 
 app = typer.Typer(
@@ -94,6 +94,11 @@ def stage_command(name: str) -> None:
         if os.environ.get("RANK", "0") != "0":
             logging.getLogger("ganline").setLevel(logging.ERROR)  # one voice is enough
         root = checkout().root
+        if missing := [each for each in STAGES[name].inputs if not (root / each).exists()]:
+            raise WorkspaceError(
+                f"stage {name} reads {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not here",
+                remedy=f"run `ganline fetch`, then `dvc repro {name}`, which makes what it needs",
+            )
         STAGES[name].run(load_config(root), root)
 
     command.__doc__ = STAGE_NAMES[name]
@@ -167,7 +172,7 @@ def run(
     leash.die_with_make()
     if preset and data:
         raise ConfigError("both --preset and --data were given", expected="one of them")
-    if (res or name) and not data:
+    if (res is not None or name) and not data:
         raise ConfigError(
             "RES or NAME (--res, --name) was given without DATA (--data)",
             remedy="name a folder of images with DATA, or set prepare.resolution and register.name",
@@ -249,8 +254,9 @@ def generate(
 ) -> None:
     """Generate images with a registered model or a bundle."""
     from ganline.api import load
-    from ganline.serving.generate import save_images
+    from ganline.serving.generate import check_images_output, save_images
 
+    check_images_output(output)
     generator = load(model)
     images, labels = generator.sample_with_labels(
         n, seed=seed, label=label, prompt=prompt, encoder=encoder, truncation=truncation
@@ -272,9 +278,10 @@ def decode(
     guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance; 1 is none.")] = None,
 ) -> None:
     """Generate images token by token with the language model of a study, by default as the study did."""
-    from ganline.serving.generate import save_images
+    from ganline.serving.generate import check_images_output, save_images
     from ganline.speeding.painting import language_model
 
+    check_images_output(output)
     model = language_model(workspace, temperature=temperature, top_k=top_k, guidance=guidance)
     images, labels = model.sample_with_labels(n, seed=seed, label=label, prompt=prompt, encoder=encoder)
     print(save_images(images, labels, output))

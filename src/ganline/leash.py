@@ -77,11 +77,18 @@ def watch(owners: Sequence[psutil.Process]) -> None:
 
 
 def kill_descendants(pid: int, *, itself: bool = False) -> None:
-    """Kill all that a process started, and it too if asked; returns when they are dead. None left is no error."""
+    """Kill all that a process started, and it too if asked; returns when they are dead. None left is no error.
+
+    All are paused first, so that none starts another one meanwhile, and children die before their parents, so that
+    nobody who waits for a parent goes on (and perhaps ends this process) while children are left.
+    """
     with suppress(psutil.Error):
         process = psutil.Process(pid)
-        doomed = [*process.children(recursive=True), *([process] if itself else [])]
+        doomed = [*([process] if itself else []), *process.children(recursive=True)]  # parents first
         for each in doomed:
+            with suppress(psutil.Error):
+                each.suspend()
+        for each in reversed(doomed):
             with suppress(psutil.Error):
                 each.kill()
         psutil.wait_procs(doomed, timeout=5)

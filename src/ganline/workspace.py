@@ -208,7 +208,7 @@ def folder_overlay(base: Workspace, data: Path, resolution: int | None, name: st
     if name is not None and not NAME.fullmatch(name):
         raise ConfigError(f"NAME={name} cannot name a model", expected="letters, digits, - and _")
     overlay = preset_overlay(base, "folder")
-    side = resolution or overlay["prepare"]["resolution"]
+    side = overlay["prepare"]["resolution"] if resolution is None else resolution
     name = name or plain_name(data.name)
     workspace = base.beside(f"folder-{name}-{side}")
     there = workspace.root / PARAMS

@@ -20,6 +20,7 @@ LAYERS = [
         "seeds",
         "leash",
         "home",
+        "outputs",
         "doctor",
         "torchvision_shim",
         "schedules",

@@ -71,8 +71,10 @@ def faults(text: str) -> list[str]:
             wrong.append(f"ganline {name}")
         else:
             wrong += [f"ganline {name} {option}" for option in options.split() if option not in COMMANDS[name]]
+    others = r"\b(?:pip|git|apt-get|python|docker) [^)`,;]*"  # another tool's options are not ours
+    ours = re.sub(others, "", text)
     everywhere = set().union(*COMMANDS.values()) | {"--debug", "--quiet", "--help"}
-    wrong += [option for option in re.findall(r"(?<!\S)\(?(--[a-z-]+)", text) if option not in everywhere]
+    wrong += [option for option in re.findall(r"(?<!\S)\(?(--[a-z-]+)", ours) if option not in everywhere]
     for name in re.findall(r"(?:`|run |: )make ([a-z-]+)", text):
         wrong += [] if name in TARGETS else [f"make {name}"]
     wrong += [f"{name}=" for name in re.findall(r"\b(?<!GANLINE_)([A-Z]{3,})=", text) if f"$({name})" not in MAKE]
