@@ -88,11 +88,11 @@ class Generator:
             truncation=truncation,
             tell=tell,
         )
-        images, classes, done = np.empty(0), np.empty(n, dtype=np.int64), 0
+        images, classes, done = np.empty(0), np.empty(0, dtype=np.int64), 0
         for made, drawn in batches:
             if not done:
                 check_memory(n, made[0].numel())
-                images = np.empty((n, *made.shape[1:]), dtype=np.uint8)
+                images, classes = np.empty((n, *made.shape[1:]), dtype=np.uint8), np.empty(n, dtype=np.int64)
             images[done : done + len(made)] = made.cpu().numpy()
             if drawn is not None:
                 classes[done : done + len(made)] = drawn.cpu().numpy()
