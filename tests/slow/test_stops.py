@@ -100,6 +100,8 @@ ENDLESS = {"train": {"total_kimg": 100_000, "tick_kimg": 0.32}}
 
 def test_a_stopped_training_ends_its_run_and_goes_on_in_the_same_one(tmp_path) -> None:
     project = make_project(tmp_path / "stopped", ENDLESS)
+    project.must("ganline", "fetch")
+    project.must("dvc", "repro", "reference")
     for number, (stop, whole_group) in enumerate(
         [(signal.SIGTERM, False), (signal.SIGINT, True), (signal.SIGHUP, False)]
     ):
