@@ -25,6 +25,12 @@ speedup: $(INSTALLED_STUDY) ## a language-model generator, GANs in its place, an
 	@$(if $(DATA)$(RES)$(filter command%,$(origin NAME)),$(error make speedup takes no DATA, RES or NAME: to study your own images set data.source and prepare.resolution in params.yaml, or in a preset of your own))
 	exec $(BIN)/ganline speedup $(if $(PRESET),--preset "$(PRESET)") $(if $(ACCEPT),--accept)
 
+ui: $(INSTALLED) ## the MLflow UI with runs and the model registry, on this machine only [PORT=5000]
+	@exec $(BIN)/ganline ui $(if $(PORT),--port $(PORT))
+
+doctor: ## what this machine has, what is missing, how to mend it
+	@exec $(PYTHON) src/ganline/doctor.py
+
 test: $(INSTALLED_DEV) ## set up and run the tests (under 12 minutes on 2 cores)
 	@exec $(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
@@ -37,12 +43,6 @@ check: $(INSTALLED_DEV) ## format, lint, types, declared dependencies, import di
 	$(BIN)/mypy
 	$(BIN)/deptry src flows
 	$(BIN)/python -m pytest -q $(WORKERS) $(ARGS)
-
-ui: $(INSTALLED) ## the MLflow UI with runs and the model registry, on this machine only [PORT=5000]
-	@exec $(BIN)/ganline ui $(if $(PORT),--port $(PORT))
-
-doctor: ## what this machine has, what is missing, how to mend it
-	@exec $(PYTHON) src/ganline/doctor.py
 
 lock: ## pin today's newest versions that pyproject allows in constraints.txt
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT

@@ -13,26 +13,50 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from ganline import effects, leash
+from ganline import leash
+
+if __name__ == "__main__":
+    leash.die_with_owners()  # before the imports that take seconds
+
+from ganline import effects
 from ganline.config import load_config
 from ganline.environment import set_defaults
-from ganline.errors import GanlineError
+from ganline.errors import GanlineError, GateError
 from ganline.integrations import dvc_repo
 from ganline.promoting import Outcome
 from ganline.stages import GOALS
+from ganline.where_set import with_places
 
 set_defaults()
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import TerminationSignal
 from prefect.states import Completed, Failed, State
 
 FOLLOW_SECONDS = 5.0
+STOPPED = 130
+MEND = "mend it and run the same command again, with ACCEPT=1 (--accept) if you changed the data"
+Step = tuple[str, Callable[..., State]]
+# What Prefect adds to a step that failed or was stopped, beside the step's own words: the state once more, and for a
+# state without an exception the line `NoneType: None`.
+ECHOES = ("Task run failed with state", "Crash detected!")
+# … and where a terminal shows one run, its end three times more.
+ECHOES_OF_ONE_RUN = ("Finished in state Failed", "Finished in state Crashed", "Stopping temporary server")
+
+
+def leave_out(beginnings: tuple[str, ...]) -> None:
+    """Keep messages that begin so out of Prefect's logs."""
+    for name in ("prefect", "prefect.task_runs", "prefect.flow_runs"):
+        logging.getLogger(name).addFilter(lambda record: not record.getMessage().startswith(beginnings))
+
+
+leave_out(ECHOES)
 
 
 @task(cache_policy=NO_CACHE, task_run_name="{stage}")
@@ -43,22 +67,22 @@ def run_stage(root: Path, stage: str) -> State:
     with following(root, logger) if stage == "train" else nothing():
         code, how = dvc_repo.run_stage(root, stage, say=logger.info, env=env)
     if code:
-        return Failed(message=f"{stage} failed: its last lines say why")
+        return Failed(message="its last lines say why")
     return Completed(message=f"{stage}: {how}", name=how)
 
 
 @task(cache_policy=NO_CACHE, task_run_name="{name}")
-def run_effect(name: str, effect: Callable[[], object]) -> State:
+def run_effect(root: Path, name: str, effect: Callable[[Path], object]) -> State:
     """One step outside the DAG. An error that a user can mend is a message, not a traceback.
 
     What the gate decided is the state's name: a refusal is a result, and no failure of the flow.
     """
     try:
         with told_to(get_run_logger()):
-            result = effect()
+            result = effect(root)
     except GanlineError as error:
-        get_run_logger().error("%s", error)
-        return Failed(message=f"{name} failed: the line above says why")
+        get_run_logger().error("%s", with_places(error))
+        return Failed(message="its last lines say why")
     how = result.action if isinstance(result, Outcome) else None
     return Completed(message=f"{name}: {result}" if result else name, name=how)
 
@@ -114,25 +138,48 @@ def following(root: Path, logger: logging.Logger | logging.LoggerAdapter) -> Ite
 def walk(root: Path, goal: str, steps: Mapping[str, Callable[[Path], object]], *, accept: bool) -> State:
     """Fetch, verify, the stages that a goal needs, then steps outside the DAG. Stops at the first that fails.
 
-    What the last steps would refuse is refused before fetch, or as soon as the data is prepared.
+    What the last steps would refuse is refused before fetch, or as soon as the data is prepared. The MLflow run of a
+    training ends with the walk: FAILED where a step fails, KILLED where the walk is stopped. What a walk that was
+    killed left RUNNING ends first.
     """
-    registers = "register" in steps
-    before: dict[str, Callable[[], object]] = {"preflight": lambda: effects.preflight(root)} if registers else {}
-    before |= {"fetch": lambda: effects.fetch(root, accept=accept), "verify": lambda: effects.verify(root)}
+    effects.end_abandoned_runs(root)
+    try:
+        state = walk_steps(steps_of(root, goal, steps, accept=accept))
+    except BaseException:
+        effects.end_own_runs(root, "KILLED")
+        raise
+    if not state.is_completed():
+        effects.end_own_runs(root, "FAILED")
+    return state
+
+
+def steps_of(root: Path, goal: str, after: Mapping[str, Callable[[Path], object]], *, accept: bool) -> Iterator[Step]:
+    """What a walk does, in order. The stages are asked of DVC when their turn comes."""
+
+    def effect(name: str, function: Callable[[Path], object]) -> Step:
+        return name, partial(run_effect, root, name, function)
+
+    registers = "register" in after
+    if registers:
+        yield effect("preflight", effects.preflight)
+    yield effect("fetch", partial(effects.fetch, accept=accept))
+    yield effect("verify", effects.verify)
+    for stage in dvc_repo.stage_order(root, GOALS[goal]):
+        yield stage, partial(run_stage, root, stage)
+        if stage == "prepare" and registers:
+            yield effect("preflight", partial(effects.preflight, prepared=True))
+    for name, function in after.items():
+        yield effect(name, function)
+
+
+def walk_steps(steps: Iterable[Step]) -> State:
+    """The state of the last step; of the first that fails, a failure that names it."""
     state: State = Completed()
-    for name, effect in before.items():
-        if state.is_completed():
-            state = run_effect(name, effect, return_state=True)
-    for stage in dvc_repo.stage_order(root, GOALS[goal]) if state.is_completed() else []:
-        state = run_stage(root, stage, return_state=True)
-        if stage == "prepare" and registers and state.is_completed():
-            state = run_effect("preflight", lambda: effects.preflight(root, prepared=True), return_state=True)
+    for name, step in steps:
+        state = step(return_state=True)
         if not state.is_completed():
-            break
-    for name, step in steps.items():
-        if state.is_completed():
-            state = run_effect(name, partial(step, root), return_state=True)
-    return state if state.is_completed() else Failed(message=state.message)
+            return Failed(message=f"the line stopped at {name}: {state.message}")
+    return state
 
 
 @flow(name="pipeline", flow_run_name="{root.name}", validate_parameters=False)
@@ -151,10 +198,16 @@ FLOWS = {"model": pipeline, "speedup": speedup}
 
 
 def main() -> int:
-    """Run the flow of a goal in the present folder: exit code 0 if it completed."""
-    leash.die_with_owners()
-    state = FLOWS[sys.argv[1]](Path.cwd(), accept="--accept" in sys.argv[2:], return_state=True)
-    return 0 if state.is_completed() else 1
+    """Run the flow of a goal in the present folder: exit code 0 if it completed, STOPPED if it was told to stop."""
+    leave_out(ECHOES_OF_ONE_RUN)
+    try:
+        state = FLOWS[sys.argv[1]](Path.cwd(), accept="--accept" in sys.argv[2:], return_state=True)
+    except (TerminationSignal, KeyboardInterrupt):
+        return STOPPED
+    if state.is_completed():
+        return 0
+    print(f"error: {GateError(str(state.message), remedy=MEND)}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

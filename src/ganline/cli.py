@@ -17,7 +17,9 @@ set_defaults()
 
 import typer
 
-from ganline.errors import ConfigError, GanlineError
+from ganline.command_help import STAGE_NAMES, arrange
+from ganline.errors import ConfigError, GanlineError, WorkspaceError
+from ganline.where_set import with_places
 
 app = typer.Typer(
     help="From a folder of images to a fast, registered image generator, on one reproducible line.",
@@ -26,19 +28,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 INTERRUPTED = 130
-STAGE_NAMES = (
-    *("manifest", "validate", "prepare", "extractor", "judge", "reference"),
-    *("train", "evaluate", "usefulness", "report", "export"),
-    *("captions", "tokenizer", "llm", "bank", "students", "accelerate", "quality"),
-)
 OVER_RANKS = ("train", "llm")
 
-# Options of every command that paints.
+# Options of every command that generates images.
 Images = Annotated[Path, typer.Option("-o", "--output", help="A .png grid, a .npz, or a new folder of PNG files.")]
 Count = Annotated[int, typer.Option(help="How many images.")]
 Seed = Annotated[int, typer.Option(help="Equal seeds give equal images.")]
 Label = Annotated[str | None, typer.Option(help="A class, by name or number.")]
-Prompt = Annotated[str | None, typer.Option(help='What to paint, such as "a dark sneaker".')]
+Prompt = Annotated[str | None, typer.Option(help='What the images show, such as "a dark sneaker".')]
 Encoder = Annotated[Path | None, typer.Option(help="The prompt encoder's folder, if it is your own.")]
 
 
@@ -63,7 +60,7 @@ def main() -> NoReturn:
     except GanlineError as error:
         if os.environ.get("GANLINE_DEBUG"):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {with_places(error)}", file=sys.stderr)
         code = 1
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
@@ -97,10 +94,15 @@ def stage_command(name: str) -> None:
         if os.environ.get("RANK", "0") != "0":
             logging.getLogger("ganline").setLevel(logging.ERROR)  # one voice is enough
         root = checkout().root
+        if missing := [each for each in STAGES[name].inputs if not (root / each).exists()]:
+            raise WorkspaceError(
+                f"stage {name} reads {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not here",
+                remedy=f"run `ganline fetch`, then `dvc repro {name}`, which makes what it needs",
+            )
         STAGES[name].run(load_config(root), root)
 
-    command.__doc__ = f"Stage of dvc.yaml: {name}. Usually run by `dvc repro`."
-    app.command(name, rich_help_panel="Stages")(command)
+    command.__doc__ = STAGE_NAMES[name]
+    app.command(name)(command)
 
 
 def asked_ranks() -> int:
@@ -125,11 +127,7 @@ def over_ranks(stage: str, count: int) -> int:
     return subprocess.call(command, env=os.environ | threads)
 
 
-for _name in STAGE_NAMES:
-    stage_command(_name)
-
-
-@app.command(rich_help_panel="The line")
+@app.command()
 def fetch(accept: Annotated[bool, typer.Option(help="Make changed data the new data version.")] = False) -> None:
     """Get the configured data set, check it, and record its version in data.dvc."""
     from ganline import effects
@@ -141,7 +139,7 @@ def fetch(accept: Annotated[bool, typer.Option(help="Make changed data the new d
         effects.warn_of_refusals(workspace.root)
 
 
-@app.command(rich_help_panel="The line")
+@app.command()
 def verify() -> None:
     """Compare every raw byte with the source's checksums and with data.dvc."""
     from ganline import effects
@@ -150,16 +148,16 @@ def verify() -> None:
     effects.verify(checkout().root)
 
 
-@app.command(rich_help_panel="The line")
+@app.command()
 def register() -> None:
-    """Register artifacts/model in MLflow, once: after a plain `dvc repro`, and before `ganline promote`."""
+    """Register artifacts/model in MLflow; needed only after a plain `dvc repro`."""
     from ganline import effects
     from ganline.workspace import checkout
 
     print(effects.register(checkout().root))
 
 
-@app.command(rich_help_panel="The line")
+@app.command()
 def run(
     preset: Annotated[str | None, typer.Option(help="An overlay in presets/: runs isolated.")] = None,
     data: Annotated[Path | None, typer.Option(help="Any folder of images: runs isolated.")] = None,
@@ -167,28 +165,28 @@ def run(
     name: Annotated[str | None, typer.Option(help="Name for --data; by default the folder's own.")] = None,
     accept: Annotated[bool, typer.Option(help="Make changed data the new data version.")] = False,
 ) -> None:
-    """The whole line as a Prefect flow on an ephemeral server: fetch to registry. Says so if nothing changed."""
+    """From data to a registered model: runs what changed since the last run, as a Prefect flow."""
     from ganline import leash, line
     from ganline.workspace import checkout
 
     leash.die_with_make()
     if preset and data:
         raise ConfigError("both --preset and --data were given", expected="one of them")
-    if (res or name) and not data:
+    if (res is not None or name) and not data:
         raise ConfigError(
             "RES or NAME (--res, --name) was given without DATA (--data)",
-            remedy="name a folder of images, or set prepare.resolution and register.name in params.yaml",
+            remedy="name a folder of images with DATA, or set prepare.resolution and register.name",
         )
     base = checkout()
     line.run(base, line.choose(base, preset=preset, data=data, resolution=res, name=name), accept=accept)
 
 
-@app.command(rich_help_panel="The line")
+@app.command()
 def speedup(
     preset: Annotated[str | None, typer.Option(help="An overlay in presets/, such as speedup-tiny: isolated.")] = None,
     accept: Annotated[bool, typer.Option(help="Make changed data the new data version.")] = False,
 ) -> None:
-    """A language-model generator, GANs in its place, and what is gained: trains what is stale, then measures times.
+    """Study a language-model generator and the GANs that take its place: trains what is stale, then measures.
 
     Ends with a report, a picture, a race page and an MLflow run. Run again, it measures again.
     """
@@ -200,14 +198,14 @@ def speedup(
     line.speedup(base, line.choose_study(base, preset), accept=accept)
 
 
-@app.command(rich_help_panel="The line")
+@app.command()
 def promote(
     name: Annotated[str | None, typer.Argument(help="A registered model; by default register.name.")] = None,
     version: Annotated[int | None, typer.Option(help="Another version than the challenger.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Promote whatever the verdict; needs --reason.")] = False,
     reason: Annotated[str, typer.Option(help="Why; the ledger keeps it.")] = "",
 ) -> None:
-    """Score challenger and champion again, decide who is champion, and write it down. Exit code 1 if refused."""
+    """Score challenger and champion again, and decide who is champion. Exit code 1 if refused."""
     from ganline import promoting
     from ganline.workspace import checkout
 
@@ -217,7 +215,7 @@ def promote(
         raise typer.Exit(1)
 
 
-@app.command(rich_help_panel="Models")
+@app.command()
 def rollback(
     name: Annotated[str, typer.Argument(help="A registered model.")],
     to: Annotated[int | None, typer.Option(help="An earlier champion; by default the one before.")] = None,
@@ -229,12 +227,12 @@ def rollback(
     print(promoting.rollback(name, to=to, reason=reason))
 
 
-@app.command(rich_help_panel="Models")
+@app.command()
 def history(
     name: Annotated[str, typer.Argument(help="A registered model.")],
     as_json: Annotated[bool, typer.Option("--json", help="All that the ledger holds, as JSON.")] = False,
 ) -> None:
-    """Who was champion, since when, by whom and why. Exit code 1 if a line of the ledger was changed or is missing."""
+    """Who was champion, since when, by whom and why. Exit code 1 if the ledger was changed."""
     from ganline import promoting
 
     found = promoting.history(name)
@@ -243,7 +241,7 @@ def history(
         raise typer.Exit(1)
 
 
-@app.command(rich_help_panel="Models")
+@app.command()
 def audit(
     name: Annotated[str | None, typer.Argument(help="A registered model; by default all of them.")] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Take the files out; the versions stay.")] = False,
@@ -267,7 +265,7 @@ def audit(
     print("no registered version holds files that should not have left a checkout")
 
 
-@app.command(rich_help_panel="Models")
+@app.command()
 def generate(
     model: Annotated[str, typer.Option(help="models:/NAME@ALIAS, models:/NAME/VERSION or a bundle folder.")],
     output: Images,
@@ -278,10 +276,11 @@ def generate(
     encoder: Encoder = None,
     truncation: Annotated[float, typer.Option(help="In (0, 1]: lower is more typical, less diverse.")] = 1.0,
 ) -> None:
-    """Paint images with a registered model or a bundle."""
+    """Generate images with a registered model or a bundle."""
     from ganline.api import load
-    from ganline.serving.generate import save_images
+    from ganline.serving.generate import check_images_output, save_images
 
+    check_images_output(output)
     generator = load(model)
     images, labels = generator.sample_with_labels(
         n, seed=seed, label=label, prompt=prompt, encoder=encoder, truncation=truncation
@@ -289,7 +288,7 @@ def generate(
     print(save_images(images, labels, output))
 
 
-@app.command(rich_help_panel="Models")
+@app.command()
 def decode(
     workspace: Annotated[Path, typer.Argument(help="Where `ganline speedup` ran: .ganline/ws/PRESET.")],
     output: Images,
@@ -302,22 +301,23 @@ def decode(
     top_k: Annotated[int | None, typer.Option(help="Only the k most probable tokens may be drawn.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance; 1 is none.")] = None,
 ) -> None:
-    """Paint images token by token, with the language model of a study. What is not given is as the study drew."""
-    from ganline.serving.generate import save_images
+    """Generate images token by token with the language model of a study, by default as the study did."""
+    from ganline.serving.generate import check_images_output, save_images
     from ganline.speeding.painting import language_model
 
+    check_images_output(output)
     model = language_model(workspace, temperature=temperature, top_k=top_k, guidance=guidance)
     images, labels = model.sample_with_labels(n, seed=seed, label=label, prompt=prompt, encoder=encoder)
     print(save_images(images, labels, output))
 
 
-@app.command(rich_help_panel="Models")
+@app.command()
 def compare(
     champion: Annotated[str, typer.Argument(help="models:/NAME@ALIAS, models:/NAME/VERSION or a bundle folder.")],
-    challenger: Annotated[str, typer.Argument(help="The other one; changes are told from the first to this one.")],
+    challenger: Annotated[str, typer.Argument(help="The other one; a change goes from the first to this one.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The page, .html.")] = Path("comparison.html"),
 ) -> None:
-    """Measure two models under one protocol, and show on a page what surely differs."""
+    """Measure two models under one protocol, and show on a page what differs significantly."""
     from ganline.comparing import write_comparison
     from ganline.workspace import checkout
 
@@ -326,22 +326,27 @@ def compare(
     print(f"the page is {output}")
 
 
-@app.command(rich_help_panel="Machine")
-def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) -> None:
+@app.command()
+def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000) -> None:
     """Open the MLflow UI (runs and model registry) on loopback, until Ctrl-C."""
-    from ganline.integrations.mlflow_store import open_store, store_uri
+    from ganline import leash
+    from ganline.integrations.mlflow_store import check_port, open_store, store_uri
     from ganline.workspace import checkout
 
-    os.environ.setdefault("GANLINE_HOME", str(checkout().home))
+    leash.die_with_make()
+    base = checkout()
+    os.environ.setdefault("GANLINE_HOME", str(base.home))
+    check_port(port)
     open_store()
     print(f"http://127.0.0.1:{port}/#/models   (Ctrl-C ends it)", flush=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "ganline.leash", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with suppress(KeyboardInterrupt):
-        raise typer.Exit(subprocess.call([*command, "--backend-store-uri", store_uri()], env=env))
+        code = leash.run_to_its_end([*command, "--backend-store-uri", store_uri()], cwd=base.root, env=env)
+        raise typer.Exit(1 if code else 0)
 
 
-@app.command(rich_help_panel="Machine")
+@app.command()
 def profile(
     steps: Annotated[int, typer.Option(help="Steps to look at, rounded up to whole cycles of lazy penalties.")] = 16,
     at: Annotated[float, typer.Option(help="Share of the budget at which to look.")] = 1.0,
@@ -361,12 +366,17 @@ def profile(
     print(render(profile_training(config, root / PREPARE, compute=compute, steps=steps, at=at, trace=trace)))
 
 
-@app.command(rich_help_panel="Machine")
+@app.command()
 def doctor() -> None:
-    """Say what this machine has, what is missing, and how to mend it. Exit code 1 if something needed is missing."""
+    """Say what this machine has and lacks, and how to mend it. Exit code 1 if something needed is missing."""
     from ganline.doctor import report
 
     text, healthy = report()
     print(text)
     if not healthy:
         raise typer.Exit(1)
+
+
+for _name in STAGE_NAMES:
+    stage_command(_name)
+arrange(app)

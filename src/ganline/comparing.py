@@ -11,6 +11,7 @@ from ganline.config import load_config
 from ganline.errors import GanlineError, GateError
 from ganline.evaluation.uncertainty import paired_differences
 from ganline.files import write_bytes
+from ganline.outputs import check_output, written
 from ganline.page.changes import changes
 from ganline.page.render import render_comparison
 from ganline.registry.bundle import open_bundle
@@ -101,8 +102,8 @@ def place_for(base: Workspace, folders: Sequence[Path]) -> Path:
 
 def write_comparison(base: Workspace, names: tuple[str, str], output: Path) -> Comparison:
     """`compare`, with the page written to a file."""
-    if output.suffix.lower() != ".html":
-        raise GateError(f"cannot write {output}", expected="a name ending in .html")
+    check_output(output, suffixes=[".html"])
     found = compare(base, names)
-    write_bytes(output, found.page.encode())
+    with written(output):
+        write_bytes(output, found.page.encode())
     return found

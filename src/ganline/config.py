@@ -337,6 +337,16 @@ def likeness(value: dict[str, Any], kind: type[BaseModel]) -> float:
     return sum(1.0 if key in fields else 0.9 * len(difflib.get_close_matches(str(key), fields, n=1)) for key in value)
 
 
+def is_key(dotted: str) -> bool:
+    """Whether params.yaml may hold this key, such as `extractor.epochs`; of variants, any."""
+    annotations: list[Any] = [Config]
+    for part in dotted.split("."):
+        kinds = [kind for annotation in annotations for kind in alternatives(annotation)]
+        below = [fields_of(kind)[part] for kind in kinds if is_model(kind) and part in fields_of(kind)]
+        annotations = below + [get_args(kind)[1] for kind in kinds if get_origin(kind) is dict]
+    return bool(annotations)
+
+
 def fields_of(kind: type[BaseModel]) -> dict[str, Any]:
     """Key in the file -> annotation."""
     return {field.alias or name: field.annotation for name, field in kind.model_fields.items()}

@@ -7,14 +7,14 @@ these functions.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganline.config import PARAMS, Config, load_config
 from ganline.errors import ConfigError, GanlineError, RegistryError
 from ganline.extras import check_extra
-from ganline.files import read_json, sha256_file, sha256_json, write_bytes, write_json
+from ganline.files import read_json, sha256_file, sha256_json, write_bytes, write_json, write_text
 from ganline.home import home
 from ganline.integrations import dvc_repo
 from ganline.lineage import train_recipe
@@ -37,14 +37,17 @@ from ganline.stages.places import (
     VALIDATE,
 )
 from ganline.stages.training import work_folder
+from ganline.workspace import others_at_work
 
 if TYPE_CHECKING:
     from ganline.integrations.mlflow_registry import Lineage, Registration
+    from ganline.integrations.mlflow_tracking import Status
     from ganline.promoting import Outcome
 
 log = logging.getLogger(__name__)
 
 REPLAY_FILES = (PARAMS, "data.dvc", "dvc.yaml", "dvc.lock")
+SKIPPED = ".dvc/tmp/skipped-files.tsv"  # a tab between name and reason
 
 
 def fetch(root: Path, *, accept: bool = False) -> None:
@@ -57,7 +60,8 @@ def fetch(root: Path, *, accept: bool = False) -> None:
     config = load_config(root)
     check_installed(config)
     report = fetch_data(config.data, root / DATA, accept=accept)
-    log.info("%s", report)
+    write_text(root / SKIPPED, "".join(f"{name}\t{reason}\n" for name, reason in report.skipped.items()))
+    log.info("%s", replace(report, skipped_list=str(root / SKIPPED)))
     before = dvc_repo.data_version(root)
     profile = root / MANIFEST / "profile.json"
     if accept and before and profile.exists() and before != dvc_repo.folder_hash(root / DATA):
@@ -209,6 +213,35 @@ def tracking_run(config: Config, root: Path, machine: dict[str, Any] | None) -> 
         name=f"{config.register_.name}-{config.train.model.name}",
         params=config.model_dump(mode="json", by_alias=True),
     )
+
+
+def end_own_runs(root: Path, status: Status) -> None:
+    """End the MLflow run of the workspace's recipe if it is RUNNING: its line failed or was stopped.
+
+    A store's trouble is said, and hides nothing else.
+    """
+    try:
+        recipe = train_recipe(load_config(root), root / PREPARE, root / EXTRACTOR)
+    except (GanlineError, OSError):
+        return  # what a training needs is not there, so none has begun
+    end_runs(status, recipe=recipe)
+
+
+def end_abandoned_runs(root: Path) -> None:
+    """End as KILLED the MLflow runs that a killed line left RUNNING, unless lines of other workspaces are at work."""
+    if not others_at_work(root):
+        end_runs("KILLED")
+
+
+def end_runs(status: Status, *, recipe: str | None = None) -> None:
+    """End runs of this home that are RUNNING while nobody trains them; a store's trouble is a warning."""
+    from ganline.integrations.mlflow_runs import end_idle_runs
+
+    try:
+        for name in end_idle_runs(home() / "work", status, recipe=recipe):
+            log.info("the MLflow run %s is %s: its training stopped", name, status)
+    except GanlineError as error:
+        log.warning("MLflow cannot end a run just now: %s", error)
 
 
 def register(root: Path) -> Registration:

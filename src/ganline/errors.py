@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from pathlib import Path
+
+NAMED = 10
+
+
+def listed(names: Collection[str], *, whole_list: str = "") -> str:
+    """The first names of what a message counts, and how many more there are; `whole_list` says where all stand."""
+    first = ", ".join(sorted(names)[:NAMED])
+    where = f" (all are in {whole_list})" if whole_list else ""
+    return f"{first} and {len(names) - NAMED} more{where}" if len(names) > NAMED else first
+
+
+def get_again(folder: Path) -> str:
+    """The remedy for damaged files of a model."""
+    return f"run `dvc checkout` if a stage made {folder}; remove it if it came from the registry: it is fetched again"
+
 
 class GanlineError(Exception):
     """Base of every error that the CLI prints as one message, without a traceback.
 
-    `found` is what was met, `expected` the rule, `remedy` the next step for the user.
+    `found` is what was met, `expected` the rule, `remedy` the next step for the user. `root` is the workspace that it
+    is about where that is not the one around the present folder.
     """
+
+    root: Path | None = None
 
     def __init__(self, found: str, *, expected: str | None = None, remedy: str | None = None):
         self.found, self.expected, self.remedy = found, expected, remedy

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 
 def home(start: Path | None = None) -> Path:
     """GANLINE_HOME, else .ganline in the main checkout around `start` (the present folder); absolute."""
@@ -31,3 +33,14 @@ def main_worktree(pointer: Path) -> Path | None:
     if not common.is_file():
         return None
     return (common.parent / common.read_text(encoding="utf-8").strip()).resolve().parent
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a process holds a lock file; where there is none, nobody does."""
+    if not lock.is_file():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True

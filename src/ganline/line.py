@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
+import signal
 import sys
 import time
 from contextlib import chdir
@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ganline import doctor, effects, leash, preflight
-from ganline.config import PARAMS, load_config, parse, read_yaml
+from ganline.config import PARAMS, load_config, read_yaml
 from ganline.errors import ConfigError, GanlineError, GateError, WorkspaceError
 from ganline.files import read_json
 from ganline.overlay import merge
 from ganline.registry.card import extractor_lines, metric_rows
 from ganline.stages.places import METRICS, MODEL, REPORT, SAMPLES, VALIDATE
-from ganline.workspace import Workspace, folder_overlay, hold, isolate, preset_overlay
+from ganline.workspace import Workspace, check_params, folder_overlay, hold, isolate, preset_overlay
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def check_packages() -> None:
 
 
 def run(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:
-    """Run the line, or say that nothing changed. Raises GateError if the flow fails."""
+    """Run the line, or say that nothing changed. Where a step fails the process ends with exit code 1."""
     started = time.monotonic()
     check_packages()
     workspace = base.beside(overlay[0]) if overlay else base
@@ -88,6 +88,7 @@ def run(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:
                     "the flow ended, but files it depends on changed meanwhile", remedy="run the same command again"
                 )
         else:
+            effects.end_abandoned_runs(workspace.root)
             print(f"nothing changed since the last run (checked in {time.monotonic() - started:.1f} s)")
         tell(workspace, standing)
 
@@ -95,7 +96,7 @@ def run(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:
 def refuse_early(base: Workspace, workspace: Workspace, overlay: Overlay | None) -> None:
     """Raise what register or promote would raise in the end, before a workspace is made or anything is started."""
     content = merge(read_yaml(base.root / PARAMS), dict(overlay[1]) if overlay else {})
-    config = parse(content, source=f"{PARAMS} with {overlay[0]}" if overlay else PARAMS)
+    config = check_params(base, workspace, content)
     with chdir(base.root):  # a relative data.source.path
         preflight.require(preflight.before_fetch(config, workspace.root))
 
@@ -113,7 +114,7 @@ def unchanged(root: Path) -> effects.Standing | None:
 
 
 def speedup(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:
-    """Bring the study's stages up to date, measure, and tell what was found. Raises GateError if the flow fails."""
+    """Bring the study's stages up to date, measure, and tell what was found. Fails as `run` does."""
     check_packages()
     workspace = base.beside(overlay[0]) if overlay else base
     with hold(workspace):
@@ -126,19 +127,22 @@ def speedup(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:
 
 
 def run_flow(workspace: Workspace, goal: str, *, accept: bool) -> None:
-    """A flow of flows/pipeline.py in a process of its own, on an ephemeral Prefect server. Raises GateError."""
+    """A flow of flows/pipeline.py in a process of its own, on an ephemeral Prefect server.
+
+    Where a step fails, that process says so, and this one ends with its exit code. Raises GateError if it was killed.
+    """
     command = [sys.executable, str(workspace.root / "flows" / "pipeline.py"), goal, *(["--accept"] if accept else [])]
-    owner = leash.own()
-    env = workspace.environment() | owner
+    env = workspace.environment()
     env.setdefault("PREFECT_HOME", str(workspace.home / "prefect"))
-    try:
-        code = subprocess.call(command, cwd=workspace.root, env=env)
-    finally:
-        leash.kill_owned(owner)  # a flow that was killed leaves its ephemeral server behind
+    code = leash.run_to_its_end(command, cwd=workspace.root, env=env)
+    if code == 1:
+        raise SystemExit(code)  # it said where it stopped
     if code:
+        ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         raise GateError(
-            "the line stopped: the step that failed says above why",
-            remedy="mend it and run the same command again, with ACCEPT=1 (--accept) if you changed the data",
+            f"the process that runs the line was ended from outside ({ended})",
+            expected="enough memory, and nobody who kills it",
+            remedy="run the same command again: it goes on where it was",
         )
 
 

@@ -16,18 +16,20 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from ganline.config import PARAMS, parse, read_yaml
-from ganline.errors import ConfigError, WorkspaceError
+from ganline.config import PARAMS, Config, parse, read_yaml
+from ganline.errors import ConfigError, GanlineError, WorkspaceError
 from ganline.files import write_text
-from ganline.home import home
+from ganline.home import home, is_held
 from ganline.overlay import merge
 from ganline.sharing import describe_left_out
 from ganline.snapshot import DVC_WRITES, SNAPSHOT_MESSAGE, git, stage_changes, temporary_index
+from ganline.where_set import preset_file
 
 log = logging.getLogger(__name__)
 
 # What a workspace makes for itself and keeps when its code is refreshed from the checkout.
 PREVIOUS = "expectations/previous.json"
+MADE_ANEW = "# Made anew by each run from the checkout's params.yaml and presets/: change those, not this.\n"
 NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -79,7 +81,7 @@ def isolate(base: Workspace, workspace: Workspace, overlay: Mapping[str, Any]) -
     """
     root = workspace.root
     content = merge(read_yaml(base.root / PARAMS), dict(overlay))
-    parse(content, source=f"{PARAMS} with {workspace.name}")
+    check_params(base, workspace, content)
     git(base.root, "worktree", "prune")
     if (root / ".git").is_file():
         keep_pin(read_yaml(root / PARAMS) if (root / PARAMS).exists() else {}, content)
@@ -96,8 +98,14 @@ def isolate(base: Workspace, workspace: Workspace, overlay: Mapping[str, Any]) -
         )
     if not (root / PREVIOUS).exists():
         write_text(root / PREVIOUS, "{}\n")
-    write_text(root / PARAMS, yaml.safe_dump(content, sort_keys=False))
+    write_text(root / PARAMS, MADE_ANEW + yaml.safe_dump(content, sort_keys=False))
     share_cache(base.root, root)
+
+
+def check_params(base: Workspace, workspace: Workspace, content: dict[str, Any]) -> Config:
+    """What a workspace's params.yaml will hold, as Config. Raises ConfigError naming the files that it comes from."""
+    preset = preset_file(workspace.root, base.root)
+    return parse(content, source=f"{PARAMS} with presets/{preset.name}" if preset else PARAMS)
 
 
 def keep_pin(old: Mapping[str, Any], new: dict[str, Any]) -> None:
@@ -137,7 +145,10 @@ def share_cache(base: Path, root: Path) -> None:
 
 @contextmanager
 def hold(workspace: Workspace) -> Iterator[None]:
-    """One line at a time in a workspace. The holder clears locks that a killed DVC left behind."""
+    """One line at a time in a workspace. The holder clears locks that a killed DVC left behind.
+
+    Errors from within are about this workspace.
+    """
     folder = workspace.home / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f"{workspace.name}.lock")
@@ -153,8 +164,18 @@ def hold(workspace: Workspace) -> Iterator[None]:
         for name in ("data.dvc", "dvc.lock"):
             drop_if_torn(workspace.root / name)
         yield
+    except GanlineError as error:
+        error.root = error.root or workspace.root
+        raise
     finally:
         lock.release()
+
+
+def others_at_work(root: Path) -> bool:
+    """Whether a line runs in another workspace than `root` of the same home."""
+    own = Workspace(root, home(root))
+    name = root.name if root.parent == own.home / "ws" else own.name
+    return any(is_held(lock) for lock in (own.home / "locks").glob("*.lock") if lock.stem != name)
 
 
 def drop_if_torn(path: Path) -> None:
@@ -187,7 +208,7 @@ def folder_overlay(base: Workspace, data: Path, resolution: int | None, name: st
     if name is not None and not NAME.fullmatch(name):
         raise ConfigError(f"NAME={name} cannot name a model", expected="letters, digits, - and _")
     overlay = preset_overlay(base, "folder")
-    side = resolution or overlay["prepare"]["resolution"]
+    side = overlay["prepare"]["resolution"] if resolution is None else resolution
     name = name or plain_name(data.name)
     workspace = base.beside(f"folder-{name}-{side}")
     there = workspace.root / PARAMS

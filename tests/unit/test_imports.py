@@ -20,6 +20,7 @@ LAYERS = [
         "seeds",
         "leash",
         "home",
+        "outputs",
         "doctor",
         "torchvision_shim",
         "schedules",
@@ -42,14 +43,14 @@ LAYERS = [
     {"integrations", "api"},
     {"config"},
     {"lineage", "snapshot"},
-    {"stages", "workspace"},
+    {"stages", "workspace", "where_set"},
     {"scoring", "preflight"},
     {"comparing"},
     {"weighing", "speeding"},
     {"promoting"},
     {"effects"},
     {"line"},
-    {"cli", "__main__"},
+    {"cli", "command_help", "__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 HEAVY = {"prefect", "mlflow", "dvc", "great_expectations"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import yaml
 from ganline.config import read_yaml
 from ganline.errors import ConfigError, WorkspaceError
 from ganline.line import choose_study
-from ganline.workspace import Workspace, checkout, folder_overlay, git, hold, isolate, plain_name
+from ganline.workspace import Workspace, folder_overlay, git, hold, isolate, plain_name
+from tests.unit.checkouts import make_checkout
 
 ROOT = Path(__file__).parents[2]
 LOCK = "schema: '2.0'\nstages:\n  prepare:\n    cmd: ganline prepare\n"
@@ -22,14 +22,7 @@ LOCK = "schema: '2.0'\nstages:\n  prepare:\n    cmd: ganline prepare\n"
 def base(tmp_path, monkeypatch) -> Workspace:
     """A checkout with the real configuration and presets, committed."""
     monkeypatch.delenv("GANLINE_HOME", raising=False)
-    root = tmp_path / "checkout"
-    shutil.copytree(ROOT / "presets", root / "presets")
-    for name in ("params.yaml", "dvc.yaml", ".gitignore"):
-        shutil.copyfile(ROOT / name, root / name)
-    (root / ".dvc").mkdir()
-    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
-        subprocess.run(["git", "-C", root, "-c", "user.name=t", "-c", "user.email=t@localhost", *command], check=True)
-    return checkout(root)
+    return make_checkout(tmp_path / "checkout")
 
 
 @pytest.mark.parametrize("preset", sorted(path.stem for path in (ROOT / "presets").glob("*.yaml")))

@@ -130,11 +130,13 @@ def open_teacher(folder: Path, form: Form, *, threads: int = 1) -> OnnxTeacher:
     paths = files_of(folder, form)
     for path in paths:
         if not path.is_file():
-            raise BundleError(f"{path} does not exist", remedy="export the teacher; its int8 form needs calibration")
+            raise BundleError(f"{path} does not exist", remedy="run `dvc repro accelerate` in the study's workspace")
     step, decoder = (read_model(path) for path in paths)
     found = {each.key: each.value for each in step.metadata_props}
     if not set(FACTS) <= set(found):
-        raise BundleError(f"{paths[0]} is no step that ganline exported", remedy="export the teacher again")
+        raise BundleError(
+            f"{paths[0]} is no step that ganline exported", remedy="run `dvc repro accelerate` in the study's workspace"
+        )
     arrays = {each.name: onnx.numpy_helper.to_array(each) for each in step.graph.initializer if each.name in TABLES}
     tables = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
     sessions = open_session(without_tables(step)), open_session(decoder)

@@ -68,7 +68,7 @@ def open_encoder(encoder: SentenceEncoder, folder: Path, form: Form) -> Sentence
         return encoder
     path = folder / FILES[form]
     if not path.is_file():
-        raise BundleError(f"{path} does not exist", remedy="export the encoder (the stage accelerate)")
+        raise BundleError(f"{path} does not exist", remedy="run `dvc repro accelerate` in the study's workspace")
     session = open_session(read_model(path))
     other = copy.copy(encoder)
     other.net = lambda tokens: torch.from_numpy(session.run(None, {"tokens": tokens.numpy()})[0])

@@ -98,13 +98,15 @@ def read_model(path: Path) -> Any:
     try:
         model = onnx.load_model_from_string(path.read_bytes())
     except (DecodeError, ValueError) as error:
-        raise BundleError(f"{path} is not an ONNX file: {error}", remedy="export the generator again") from error
+        raise BundleError(
+            f"{path} is not an ONNX file: {error}", remedy="run `dvc repro accelerate` in the study's workspace"
+        ) from error
     for message in messages(model):
         if isinstance(message, onnx.TensorProto) and (message.external_data or message.data_location):
             raise BundleError(
                 f"{path} refers to another file for {message.name or 'a tensor'}",
                 expected="one file that holds all its tensors",
-                remedy="export it with external_data=False",
+                remedy="run `dvc repro accelerate` in the study's workspace",
             )
     return model
 

@@ -40,7 +40,7 @@ def quantize_generator(source: Path, out: Path, *, z: torch.Tensor, condition: t
         raise BundleError(
             f"{source} cannot be calibrated with inputs of widths {found}",
             expected=f"{expected}",
-            remedy="export it with ganline.acceleration.export, and calibrate with what it is told",
+            remedy="run `dvc repro accelerate` in the study's workspace",
         )
     quantize_graph(source, out, {name: tensor.cpu().float().numpy() for name, tensor in seen.items()})
 

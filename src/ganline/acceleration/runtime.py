@@ -152,7 +152,10 @@ def open_generator(path: Path, *, threads: int = 1, shared: bool = False) -> Onn
     kind = next((each.value for each in model.metadata_props if each.key == CONDITION), None)
     widths = {each.name: each.type.tensor_type.shape.dim[1].dim_value for each in model.graph.input}
     if kind not in KIND or "z" not in widths:
-        raise BundleError(f"{path} is no generator that ganline exported", remedy="export the generator again")
+        raise BundleError(
+            f"{path} is no generator that ganline exported",
+            remedy="run `dvc repro accelerate` in the study's workspace",
+        )
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

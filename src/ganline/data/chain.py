@@ -53,7 +53,8 @@ def _all_failed(data_set: str, missing: Sequence[PublishedFile], failures: Seque
         expected=f"these files, as they are or as NAME.gz:{sums}",
         remedy=(
             "connect to the internet and run `ganline fetch` again; or put the files in a folder or on a web server "
-            f"and name it: {MIRROR_VARIABLE}=/path/to/folder ganline fetch; or begin without a download: PRESET=digits"
+            f"and name it: {MIRROR_VARIABLE}=/path/to/folder ganline fetch; or begin without a "
+            "download: make run PRESET=digits"
         ),
     )
 

@@ -54,7 +54,7 @@ def verify(config: DataConfig, folder: Path) -> dict[str, str]:
     recorded = read_sums(folder)
     if not recorded:
         state = "has no readable" if folder.is_dir() else "does not exist, so there is no"
-        raise DataError(f"{folder} {state} {SUMS}", expected="a fetched data set", remedy="ganline fetch")
+        raise DataError(f"{folder} {state} {SUMS}", expected="a fetched data set", remedy="run `ganline fetch`")
     pinned = config.source.pinned
     expected = recorded if pinned is None else pinned
     found = {name: present(folder, name) for name in list_files(folder)}

@@ -17,7 +17,7 @@ from ganline.data.chain import all_mirrors
 from ganline.data.checksums import SUMS, bullets, list_files, present, read_sums, write_sums
 from ganline.data.config import DataConfig
 from ganline.data.sources.base import Plan
-from ganline.errors import DataError
+from ganline.errors import DataError, listed
 from ganline.files import sync_folder
 
 log = logging.getLogger(__name__)
@@ -38,11 +38,15 @@ class FetchReport:
     skipped: dict[str, str] = field(default_factory=dict)
     """Files of a folder source that were left out, and why."""
     note: str = ""
+    skipped_list: str = ""
+    """A file that names all of `skipped`, if there is one."""
 
     def __str__(self) -> str:
         lines = [f"{self.source}: {len(self.files)} files, {'new version in place' if self.changed else 'unchanged'}"]
         lines += [f"  {count} from {origin}" for origin, count in Counter(self.origins.values()).most_common()]
-        lines += [f"  skipped {count}: {reason}" for reason, count in Counter(self.skipped.values()).most_common()]
+        for reason, count in Counter(self.skipped.values()).most_common():
+            names = [name for name, why in self.skipped.items() if why == reason]
+            lines.append(f"  skipped {count} ({reason}): {listed(names, whole_list=self.skipped_list)}")
         return "\n".join(lines + ([f"  {self.note}"] if self.note else []))
 
 

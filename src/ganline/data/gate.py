@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from ganline.data.suites import Expectation
-from ganline.errors import GateError
+from ganline.errors import GateError, listed
 
 SHOWN = 20
 
@@ -69,7 +69,8 @@ class Verdict:
         shown = self.refused.head(SHOWN)
         lines += [f"  {row['name']}: {row['reasons']}" for _, row in shown.iterrows()]
         if len(self.refused) > len(shown):
-            lines.append(f"  ... and {len(self.refused) - len(shown)} more rows")
+            more = len(self.refused) - len(shown)
+            lines.append(f"  ... and {more} more rows (refused.csv beside the report lists all)")
         return "\n    ".join(lines)
 
     def raise_if_failed(self, *, report: str | None = None) -> None:
@@ -81,8 +82,7 @@ class Verdict:
                 expected="every critical expectation met",
                 remedy=(
                     f"{where}mend the data and run again with ACCEPT=1 (or `ganline fetch --accept`), or let a share "
-                    "of bad rows be set aside: validate.quarantine in params.yaml or the preset "
-                    "(for a folder of images: presets/folder.yaml)"
+                    "of bad rows be set aside: validate.quarantine"
                 ),
             )
 
@@ -135,7 +135,9 @@ def decide(
             again = [expectation for expectation in checkable if expectation.meta.scope == "rows"]
             second = {outcome.expectation.id: outcome for outcome in _complete(judge(rest, again), again)}
             outcomes = [second.get(outcome.expectation.id, outcome) for outcome in outcomes]
-            remarks.append(f"{len(set_aside)} of {len(manifest)} rows set aside (at most {allowed} may be)")
+            names = reasons.loc[reasons["index"].isin(list(set_aside)), "name"].astype(str).tolist()
+            whole = listed(names, whole_list="quarantine.csv beside the report")
+            remarks.append(f"{len(names)} of {len(manifest)} rows set aside (at most {allowed} may be): {whole}")
         else:
             remarks.append(f"{len(candidates)} rows fail, more than the {allowed} that may be set aside")
     judged = {outcome.expectation.id: outcome for outcome in outcomes}
@@ -192,6 +194,6 @@ def _complete(outcomes: list[Outcome], expectations: Sequence[Expectation]) -> l
         raise GateError(
             f"{len(outcomes)} outcomes for {len(expectations)} expectations",
             expected="at least one expectation, and one outcome each",
-            remedy="check the suite; the data was not judged",
+            remedy="correct the suite in expectations/ (validate.suite names the file); the data was not judged",
         )
     return outcomes

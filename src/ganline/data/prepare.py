@@ -19,7 +19,7 @@ from ganline.data.config import DataConfig, PrepareConfig
 from ganline.data.reading import read
 from ganline.data.sources.base import RawImage
 from ganline.data.statistics import pixel_hash
-from ganline.errors import DataError
+from ganline.errors import DataError, listed
 from ganline.files import atomic_path, write_json
 
 SPLITS = ("train", "val", "test")
@@ -87,13 +87,14 @@ def check_usable(manifest: pd.DataFrame, quarantined: Collection[int]) -> None:
         raise DataError(
             f"too few images in a split: {', '.join(small)} of {len(kept)}",
             expected="at least " + ", ".join(f"{least} in {split}" for split, least in LEAST.items()),
-            remedy="add images, or raise manifest.validation_share and manifest.test_share",
+            remedy="add images, or raise manifest.validation_share, and manifest.test_share where the data have no "
+            "test split",
         )
     unlabelled = kept[kept["label"].isna()]
     if 0 < len(unlabelled) < len(kept):
-        first = ", ".join(unlabelled["file"].astype(str).head(3))
+        names = unlabelled["file"].astype(str).tolist()
         raise DataError(
-            f"{len(unlabelled)} of {len(kept)} images have no label ({first} …)",
+            f"{len(unlabelled)} of {len(kept)} images have no label: {listed(names)}",
             expected="a label for every image (all in sub-folders), or for none",
             remedy="move them into sub-folders",
         )
@@ -130,7 +131,10 @@ def _kept_images(data: DataConfig, kept: pd.DataFrame, folder: Path) -> Iterator
                 split, sha256 = rows.pop(image.index)
                 yield split, _checked(image, sha256)
     if rows:
-        raise DataError(f"{len(rows)} images of the manifest are not in the data", remedy="ganline verify")
+        files = kept.loc[kept["index"].isin(list(rows)), "file"].astype(str).unique().tolist()
+        raise DataError(
+            f"{len(rows)} images of the manifest are not in the data: {listed(files)}", remedy="run `ganline verify`"
+        )
 
 
 def _checked(image: RawImage, sha256: str) -> np.ndarray:
@@ -138,6 +142,6 @@ def _checked(image: RawImage, sha256: str) -> np.ndarray:
         raise DataError(
             f"{image.file} #{image.item} is not the image that the manifest describes",
             expected="data and manifest of one version",
-            remedy="run `ganline verify`, then the manifest stage again",
+            remedy="run `ganline verify`, then `dvc repro manifest`",
         )
     return image.pixels

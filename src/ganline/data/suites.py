@@ -71,7 +71,7 @@ def _load(path: Path) -> Suite:
     if not path.is_file():
         files = sorted(path.parent.glob("*.json"))
         names = ", ".join(file.stem for file in files if "expectations" in read_json(file)) or "none"
-        raise GateError(f"there is no suite {path}", expected=f"one of: {names}", remedy="see validate.suite in params")
+        raise GateError(f"there is no suite {path}", expected=f"one of: {names}", remedy="correct validate.suite")
     try:
         return Suite.model_validate(read_json(path))
     except (ValidationError, ValueError) as error:

@@ -193,7 +193,7 @@ def channel_classes(labels: Sequence[str], *, channels: int) -> str:
         raise GateError(
             f"{len(labels)} labels such as {', '.join(labels[:3])} do not name a class for each channel",
             expected=f"all combinations of {channels} characters, one a channel, such as 000 to 999",
-            remedy="set extractor.task: classifier",
+            remedy="set extractor.task: classifier (or judge.task, if its training stopped)",
         )
     return characters
 

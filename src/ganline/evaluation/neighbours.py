@@ -68,7 +68,7 @@ def nearest(queries: Tensor, candidates: Tensor, *, k: int) -> tuple[Tensor, Ten
     """
     n, m = len(queries), len(candidates)
     if m < k:
-        raise DataError(f"{k} neighbours among {m} images were asked for", remedy="measure more images")
+        raise DataError(f"{k} neighbours among {m} images were asked for", remedy="add images, or raise reference.n")
     screen = Screen(queries, candidates)
     distances = torch.empty(n, k, dtype=torch.float64, device=queries.device)
     found = torch.empty(n, k, dtype=torch.int64, device=queries.device)

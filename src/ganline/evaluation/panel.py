@@ -173,14 +173,14 @@ def measure(
         raise GateError(
             f"evaluate.modes_n is {modes_n}, but {extractors[FIRST].name} tells no classes apart",
             expected="extractor.task: classifier or channels",
-            remedy="set it, or evaluate.modes_n: null",
+            remedy="set extractor.task, or evaluate.modes_n: null",
         )
     n = n or real.n
     if n > real.n:
         raise GateError(
             f"{n} images a seed were asked for, but the reference holds {real.n}",
             expected="as many as the reference, or fewer: a distance has equal N on both sides",
-            remedy="lower n, or raise reference.n where the split has more images",
+            remedy="raise reference.n where the split has more images",
         )
     target = first_of(real, n)
     warn_if_few(n, real)

@@ -15,6 +15,7 @@ import yaml
 
 from ganline.errors import DataError
 from ganline.files import write_text
+from ganline.leash import kill_descendants
 
 DATA_DVC = "data.dvc"
 ACCEPTED = ".dvc/tmp/accepted-data.dvc"  # data.dvc as fetch left it: DVC rewrites its own without asking
@@ -117,7 +118,10 @@ def record_version(root: Path, *, accept: bool) -> bool:
     if before != found or not is_cached(root, found):
         said: list[str] = []
         if run_dvc(root, ["add", "--quiet", "data"], say=said.append):
-            raise DataError("DVC cannot record the data: " + " ".join(said[-3:]), remedy="mend it and fetch again")
+            raise DataError(
+                "DVC cannot record the data: " + " ".join(said[-3:]),
+                remedy="mend what DVC says, and run `ganline fetch` again",
+            )
     write_text(accepted, (root / DATA_DVC).read_text(encoding="utf-8"))
     return before != found
 
@@ -137,9 +141,12 @@ def run_dvc(root: Path, arguments: list[str], *, say: Say, env: Mapping[str, str
         command, cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     )
     assert process.stdout is not None
-    for line in process.stdout:
-        say(line.rstrip())
-    return process.wait()
+    try:
+        for line in process.stdout:
+            say(line.rstrip())
+        return process.wait()
+    finally:
+        kill_descendants(process.pid, itself=True)  # where the walk is stopped, the stage stops first
 
 
 def run_stage(root: Path, stage: str, *, say: Say, env: Mapping[str, str] | None = None) -> tuple[int, str]:

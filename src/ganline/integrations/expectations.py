@@ -108,7 +108,7 @@ def judge(tables: Tables, expectations: Sequence[Expectation]) -> list[Outcome]:
         raise GateError(
             f"Great Expectations could not judge the data: {type(error).__name__}: {error}",
             expected="every expectation judged",
-            remedy="check the suite's types and arguments",
+            remedy="correct types and arguments in expectations/ (validate.suite names the file)",
         ) from error
 
 
@@ -170,7 +170,7 @@ def _outcome(expectation: Expectation, result: Any, key: str) -> Outcome:
         raise GateError(
             f"the expectation {expectation.id} ({expectation.type}) could not be judged: {text}",
             expected="every expectation judged",
-            remedy="check its arguments in the suite",
+            remedy="correct its arguments in expectations/ (validate.suite names the file)",
         )
     details = result.result or {}
     unexpected = int(details.get("unexpected_count") or 0)

@@ -7,6 +7,7 @@ does not import MLflow (3 to 4 seconds).
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 from filelock import FileLock, Timeout
 
 from ganline.environment import set_defaults
-from ganline.errors import GanlineError, RegistryError
+from ganline.errors import ConfigError, GanlineError, RegistryError
 from ganline.home import home
 
 if TYPE_CHECKING:
@@ -113,7 +114,9 @@ def mlflow_client_type() -> type[MlflowClient]:
     try:
         from mlflow import MlflowClient
     except ImportError as error:
-        raise RegistryError(f"MLflow is not installed: {error}", remedy="pip install 'mlflow>=3.17,<4'") from error
+        raise RegistryError(
+            f"MLflow is not installed: {error}", remedy="pip install -c constraints.txt mlflow"
+        ) from error
     return MlflowClient
 
 
@@ -125,6 +128,20 @@ def probe(uri: str) -> None:
         requests.get(uri.rstrip("/") + "/health", timeout=PROBE_SECONDS)
     except requests.RequestException as error:
         raise unreachable(uri, type(error).__name__) from error
+
+
+def check_port(port: int) -> None:
+    """Raise ConfigError where something on this machine listens on the port already."""
+    with socket.socket() as probing:
+        probing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probing.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ConfigError(
+                f"port {port} cannot be used: {error.strerror}",
+                expected="a port on which nothing else listens",
+                remedy=f"take another one: make ui PORT={port % 65535 + 1} (ganline ui --port)",
+            ) from error
 
 
 def unreachable(uri: str, reason: str) -> RegistryError:

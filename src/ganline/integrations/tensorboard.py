@@ -34,7 +34,7 @@ def summary_writer(logdir: Path) -> Any:
     except ImportError as error:
         raise ConfigError(
             "tracking.tensorboard is on, but TensorBoard is not installed",
-            remedy="pip install 'ganline[tensorboard]', or set tracking.tensorboard: false",
+            remedy="run `make test`, which installs it, or set tracking.tensorboard: false",
         ) from error
     for stale in logdir.glob("events.out.tfevents.*.ganline"):
         stale.unlink()

@@ -142,7 +142,8 @@ def attributes_of(dataset: str, channels: int, chosen: Sequence[str] | None = No
     words = [word for name in names for word in {*ATTRIBUTES[name].low, *ATTRIBUTES[name].high}]
     if twice := sorted({word for word in words if words.count(word) > 1}):
         raise ConfigError(
-            f"captions.attributes: two of {', '.join(names)} are called {twice[0]!r}", remedy="leave one of them out"
+            f"captions.attributes: two of {', '.join(names)} are called {twice[0]!r}",
+            remedy="leave one of them out of captions.attributes",
         )
     return names
 

@@ -23,7 +23,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from ganline.errors import BundleError, ConfigError
+from ganline.errors import BundleError, ConfigError, get_again
 from ganline.files import read_json, write_bytes
 from ganline.language.attributes import ATTRIBUTES, HIGH, LOW, NONE
 
@@ -225,7 +225,7 @@ def load_prompts(folder: Path) -> Prompts:
             least_similarity=plain["least_similarity"],
         )
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        raise BundleError(f"{folder / JSON} is damaged: {error!r}", remedy="get the files again") from error
+        raise BundleError(f"{folder / JSON} is damaged: {error!r}", remedy=get_again(folder)) from error
     if any(len(prompts.texts[kind]) != len(prompts.embeddings[kind]) for kind in KINDS):
-        raise BundleError(f"{folder}: texts and embeddings differ in number", remedy="get the files again")
+        raise BundleError(f"{folder}: texts and embeddings differ in number", remedy=get_again(folder))
     return prompts

@@ -79,7 +79,7 @@ def picture(name: str, data: bytes) -> Picture:
         raise DataError(
             f"the picture '{name}' of a page is no PNG file",
             expected="the bytes of a PNG",
-            remedy="make it again with `ganline evaluate`",
+            remedy="run `dvc repro evaluate`",
         ) from error
     title, caption, alt = PICTURES.get(name, (name, "", f"The picture {name}."))
     parts = [Part(uri(data), *size)] if pixels is None else columns(pixels)

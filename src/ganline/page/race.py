@@ -88,7 +88,7 @@ def check(recordings: Sequence[Recording], students: Sequence[Painting], caption
         raise DataError(
             f"a race of {len(recordings)} and {len(students)} images in sizes {sorted(sizes)}",
             expected="as many images on either side, at least one, all of one size",
-            remedy="record both sides again",
+            remedy="run `ganline speedup` again",
         )
     if captions and len(captions) != len(recordings):
         raise DataError(f"{len(captions)} captions for {len(recordings)} images", expected="one each, or none")

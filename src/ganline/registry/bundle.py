@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from ganline.acceleration.mixture import mixture
-from ganline.errors import BundleError
+from ganline.errors import BundleError, get_again
 from ganline.files import atomic_folder, read_json, sha256_file, write_json
 from ganline.language.prompts import FILES as PROMPT_FILES
 from ganline.language.prompts import JSON as PROMPTS
@@ -103,7 +103,7 @@ class Bundle:
             detail = " ".join(str(error).split("\n")[1:2]).strip()
             raise BundleError(
                 f"{self.folder / name}: the weights do not fit the architecture in model.json: {detail}",
-                remedy="export the bundle again",
+                remedy=get_again(self.folder),
             ) from error
         if getattr(G, "prompt_dim", 0):
             if self.prompts is None:
@@ -122,7 +122,7 @@ class Bundle:
         try:
             return load_file(path) if path.exists() else {}
         except SafetensorError as error:
-            raise BundleError(f"{path} is not a safetensors file: {error}", remedy="get the bundle again") from error
+            raise BundleError(f"{path} is not a safetensors file: {error}", remedy=get_again(self.folder)) from error
 
 
 def members_among(names: Iterable[str]) -> list[str]:
@@ -193,7 +193,7 @@ def read_model_json(folder: Path) -> dict[str, Any]:
     try:
         content = read_json(path)
     except ValueError as error:
-        raise BundleError(f"{path} is not JSON: {error}", remedy="get the bundle again from the registry") from error
+        raise BundleError(f"{path} is not JSON: {error}", remedy=get_again(folder)) from error
     if not isinstance(content, dict) or content.get("format") not in (FORMAT, MIXTURE_FORMAT):
         raise BundleError(f"{path} is of another format", expected=f"format {FORMAT} or {MIXTURE_FORMAT}")
     return content
@@ -210,12 +210,12 @@ def open_bundle(folder: Path) -> Bundle:
         if Path(name).name != name:
             raise BundleError(f"{folder / 'model.json'} names a file outside the bundle: {name!r}")
         if not path.is_file():
-            raise BundleError(f"{path} is missing", expected=f"sha256 {expected}")
+            raise BundleError(f"{path} is missing", expected=f"sha256 {expected}", remedy=get_again(folder))
         if (found := sha256_file(path)) != expected:
             raise BundleError(
                 f"{path} is damaged: sha256 {found}",
                 expected=f"sha256 {expected}",
-                remedy="get the bundle again from the registry, or run `dvc checkout`",
+                remedy=get_again(folder),
             )
     try:
         spec = ModelSpec.model_validate({k: v for k, v in content.items() if k not in ("format", "files")})

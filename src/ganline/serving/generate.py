@@ -17,6 +17,7 @@ from ganline.language.encoder import SentenceEncoder, checked, find_encoder
 from ganline.language.prompts import Prompts
 from ganline.models.sampling import sample
 from ganline.models.spec import Tell
+from ganline.outputs import check_output, written
 from ganline.registry.bundle import Bundle, open_bundle
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,8 @@ class Generator:
         """
         if n < 1:
             raise ConfigError(f"n is {n}", expected="at least one image")
+        if encoder is not None and prompt is None:
+            raise ConfigError("an encoder was given without a prompt", remedy="give --prompt, or leave --encoder out")
         if not 0.0 < truncation <= 1.0:
             raise ConfigError(f"truncation is {truncation}", expected="a value in (0, 1]; 1 is no truncation")
         index = None if label is None else find_label(label, self.labels)
@@ -85,10 +88,11 @@ class Generator:
             truncation=truncation,
             tell=tell,
         )
-        images, classes, done = np.empty(0), np.empty(n, dtype=np.int64), 0
+        images, classes, done = np.empty(0), np.empty(0, dtype=np.int64), 0
         for made, drawn in batches:
             if not done:
-                images = np.empty((n, *made.shape[1:]), dtype=np.uint8)
+                check_memory(n, made[0].numel())
+                images, classes = np.empty((n, *made.shape[1:]), dtype=np.uint8), np.empty(n, dtype=np.int64)
             images[done : done + len(made)] = made.cpu().numpy()
             if drawn is not None:
                 classes[done : done + len(made)] = drawn.cpu().numpy()
@@ -125,6 +129,19 @@ class Generator:
         return sheet[0] if sheet.shape[0] == 1 else sheet.transpose(1, 2, 0)
 
 
+def check_memory(n: int, size: int) -> None:
+    """Raise ConfigError where n images of `size` bytes, and a grid of them, do not fit into this machine's memory."""
+    import psutil
+
+    free = psutil.virtual_memory().available
+    if 2 * n * size > free:
+        raise ConfigError(
+            f"{n:,} images need {2 * n * size / 2**30:,.0f} GiB of memory, and {free / 2**30:,.0f} GiB are free",
+            expected="images that fit into memory at once",
+            remedy="ask for fewer at a time, with another --seed each time",
+        )
+
+
 def find_label(label: str | int, labels: tuple[str, ...]) -> int:
     """Index of a class given by index or by name, upper or lower case, whole or an unambiguous part."""
     if not labels:
@@ -144,7 +161,21 @@ def find_label(label: str | int, labels: tuple[str, ...]) -> int:
 
 
 def save_images(images: np.ndarray, labels: np.ndarray | None, output: Path) -> str:
-    """Write uint8 [n, C, H, W] as a grid (.png), as arrays (.npz) or as single files (a folder). Says what it did."""
+    """Write uint8 [n, C, H, W] as a grid (.png), as arrays (.npz) or as single files (a folder). Says what it did.
+
+    Raises ConfigError where `output` cannot be written.
+    """
+    check_images_output(output)
+    with written(output):
+        return write_images(images, labels, output)
+
+
+def check_images_output(output: Path) -> None:
+    """Raise ConfigError where images cannot be written to `output`: to be asked before they are made."""
+    check_output(output, suffixes=(".png", ".npz"), folder=True)
+
+
+def write_images(images: np.ndarray, labels: np.ndarray | None, output: Path) -> str:
     suffix = output.suffix.lower()
     if suffix == ".png":
         save_png(output, grid(images))
@@ -154,10 +185,6 @@ def save_images(images: np.ndarray, labels: np.ndarray | None, output: Path) -> 
         with atomic_path(output) as partial:
             np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
         return f"{len(images)} images (uint8 [N, C, H, W]) in {output}"
-    if suffix:
-        raise ConfigError(f"cannot write {output}", expected="a name ending in .png or .npz, or a folder")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ConfigError(f"{output} exists and is not an empty folder", remedy="name a new folder")
     fresh_folder(output)
     for i, image in enumerate(images):
         save_png(output / f"{i:06d}.png", image)

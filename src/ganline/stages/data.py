@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from ganline.config import Config
+from ganline.errors import listed
 from ganline.files import fresh_folder, read_json, write_json
 from ganline.stages.places import DATA, EXPECTATIONS, MANIFEST, PREPARE, PREVIOUS_PROFILE, VALIDATE
 
@@ -20,7 +21,8 @@ def manifest(config: Config, root: Path) -> None:
     fresh_folder(root / MANIFEST)
     write_manifest(rows, root / MANIFEST / "manifest.parquet")
     write_json(root / MANIFEST / "profile.json", profile)
-    log.info("manifest: %d images, %d not decodable", len(rows), int(rows["error"].notna().sum()))
+    broken = rows.loc[rows["error"].notna(), "file"].astype(str).tolist()
+    log.info("manifest: %d images, %d not decodable%s", len(rows), len(broken), f": {listed(broken)}" if broken else "")
 
 
 def validate(config: Config, root: Path) -> None:

@@ -124,8 +124,8 @@ class Watchdog:
             raise TrainingError(
                 f"stopped at {state.nimg / 1000:.1f} kimg: {'; '.join(found)}",
                 expected="a generator that keeps its variety and its distance",
-                remedy="lower the learning rates, raise the penalty, set train.precision: fp32 or choose another "
-                f"objective{kept}",
+                remedy="lower the learning rates (train.G_optimizer.lr, train.D_optimizer.lr), raise the penalty "
+                f"(train.objective), or set train.precision: fp32{kept}",
             )
         alarms = [*state.extra.get("alarms", []), {"nimg": state.nimg, "found": found, "seen": seen}]
         lr_scale, skipped, exact = state.lr_scale * self.config.lr_factor, state.skipped, state.exact

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -190,7 +191,10 @@ def test_a_folder_is_copied_with_its_names_and_what_is_skipped_is_said(
         "cat/huge.png": "larger than 1 MiB",
         "notes.txt": "not PNG, JPEG or WebP",
     }
-    assert "skipped 1: larger than 1 MiB" in str(report)
+    assert "skipped 1 (larger than 1 MiB): cat/huge.png" in str(report)
+    many = replace(report, skipped={f"{i:02d}.txt": "not PNG, JPEG or WebP" for i in range(12)}, skipped_list="all.tsv")
+    names = ", ".join(f"{i:02d}.txt" for i in range(10))
+    assert f"skipped 12 (not PNG, JPEG or WebP): {names} and 2 more (all are in all.tsv)" in str(many)
     assert sha256_file(tmp_path / "data" / "cat/00.png") == sha256_file(pictures / "cat/00.png")
     (pictures / "cat" / "00.png").write_bytes(b"the copy is a copy, not a link")
     verify(config, tmp_path / "data")

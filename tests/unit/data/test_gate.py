@@ -75,7 +75,7 @@ def test_rows_within_the_share_are_set_aside_and_the_rest_passes(manifest: pd.Da
     found = verdict(manifest, EXPECTATIONS, 0.02)
     assert not found.failed and found.refused.empty
     assert found.quarantined["index"].tolist() == [3, 50]
-    assert found.remarks == ("2 of 100 rows set aside (at most 2 may be)",)
+    assert found.remarks == ("2 of 100 rows set aside (at most 2 may be): images #3, images #50",)
     found.raise_if_failed()
 
 

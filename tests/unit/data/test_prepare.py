@@ -140,6 +140,6 @@ def test_splits_too_small_to_train_or_measure_are_refused() -> None:
 
 def test_images_of_which_only_some_have_labels_are_refused_by_name() -> None:
     splits = ["train", "train", "val", "test", "test"]
-    with pytest.raises(DataError, match=r"1 of 5 images have no label \(1\.png"):
+    with pytest.raises(DataError, match=r"1 of 5 images have no label: 1\.png"):
         check_usable(manifest_rows(splits, ["a", None, "a", "b", "a"]), [])
     check_usable(manifest_rows([*splits, "train"], ["a", "b", "a", "b", "a", None]), [5])

@@ -10,7 +10,7 @@ import os
 import shutil
 import stat
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from ganline.data.decode import SUFFIXES, try_decode
 from ganline.data.sources.base import Block, Plan, RawImage, Source
-from ganline.errors import ConfigError, DataError
+from ganline.errors import ConfigError, DataError, listed
 from ganline.files import sha256_file
 
 BLOCK_IMAGES = 512
@@ -44,9 +44,9 @@ class ImageFolder(Source):
         names, skipped = find_pictures(root, max_bytes=self.max_file_mib << 20)
         if not names:
             raise DataError(
-                f"{root} has no picture that can be used ({len(skipped)} files skipped)",
+                f"{root} has no picture that can be used; skipped: {skipped_words(skipped)}",
                 expected=f"files that end in {', '.join(SUFFIXES)}",
-                remedy="check data.source.path",
+                remedy="correct data.source.path",
             )
         sums: dict[str, str] = {}
         unreadable: list[str] = []
@@ -57,7 +57,7 @@ class ImageFolder(Source):
                 unreadable.append(f"{name} ({error.strerror})")
         if unreadable:
             raise DataError(
-                f"{len(unreadable)} files in {root} cannot be read: {', '.join(unreadable[:20])}",
+                f"{len(unreadable)} files in {root} cannot be read: {listed(unreadable)}",
                 expected="files that this user may read",
                 remedy="change their permissions, or move them away",
             )
@@ -98,7 +98,7 @@ class ImageFolder(Source):
     def _root(self) -> Path:
         if self.path is None:
             raise ConfigError(
-                "data.source.path is not set", expected="the folder of pictures", remedy="set it in params.yaml"
+                "data.source.path is not set", expected="the folder of pictures", remedy="set data.source.path"
             )
         root = self.path.expanduser()
         if not root.is_dir():
@@ -128,7 +128,7 @@ def find_pictures(root: Path, *, max_bytes: int) -> tuple[list[str], dict[str, s
                 names.append(name)
     if leaving:
         raise DataError(
-            f"{len(leaving)} links lead out of {root}: {', '.join(sorted(leaving)[:20])}",
+            f"{len(leaving)} links lead out of {root}: {listed(leaving)}",
             expected="a folder that holds its own files",
             remedy="put copies in place of the links",
         )
@@ -137,6 +137,11 @@ def find_pictures(root: Path, *, max_bytes: int) -> tuple[list[str], dict[str, s
         skipped |= dict.fromkeys(outside, "outside train/ and test/")
         names = [name for name in names if name not in set(outside)]
     return sorted(names), dict(sorted(skipped.items()))
+
+
+def skipped_words(skipped: Mapping[str, str]) -> str:
+    """The first files that are left out, each with its reason; `none` where the folder is empty."""
+    return listed([f"{name} ({reason})" for name, reason in skipped.items()]) or "none"
 
 
 def picture_names(folder: Path) -> Iterator[str]:
