@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from ganline.config import PARAMS, parse, read_yaml
 from ganline.errors import ConfigError, WorkspaceError
 from ganline.files import write_text
-from ganline.home import home
+from ganline.home import admin_folder, checkout_around, home, is_stale, main_checkout, main_worktree
 from ganline.lineage import SNAPSHOT_MESSAGE, temporary_index
 from ganline.overlay import merge
 
@@ -86,7 +86,39 @@ def checkout(start: Path | None = None) -> Workspace:
             expected="a git clone: DVC versions the data beside the code",
             remedy="`git clone` the project, or here: git init && git add -A && git commit -m start",
         )
-    return Workspace(folder, home(folder))
+    workspace = Workspace(folder, home(folder))
+    adopt_workspaces(workspace.home)
+    return workspace
+
+
+def adopt_workspaces(state: Path) -> None:
+    """Workspaces that came with a moved or copied checkout become its own: git and DVC would write into the original.
+
+    One whose worktree this repository does not know is made again by `isolate`.
+    """
+    main = state.parent
+    for pointer in state.glob("ws/*/.git"):
+        if not pointer.is_file() or not is_stale(pointer) or checkout_around(pointer.parent) != main:
+            continue
+        admin = main / ".git" / "worktrees" / admin_folder(pointer).name
+        if admin.is_dir():
+            log.info("the workspace %s came with a moved or copied checkout: it is connected anew", pointer.parent.name)
+            write_text(admin / "gitdir", f"{pointer}\n")
+            write_text(pointer, f"gitdir: {admin}\n")
+            share_cache(main, pointer.parent)
+        else:
+            pointer.unlink()
+
+
+def check_code(workspace: Workspace) -> None:
+    """Raise WorkspaceError where this process runs the code of another checkout: an environment that was copied too."""
+    code = Path(__file__).resolve().parents[2]
+    if (code / PARAMS).is_file() and main_checkout(code) != main_checkout(workspace.root):
+        raise WorkspaceError(
+            f"this ganline is that of {code}, and {workspace.root} is another checkout",
+            expected="the environment of the checkout that it works in",
+            remedy="call it through make (make run, make ui, …), which makes an environment here",
+        )
 
 
 def isolate(base: Workspace, workspace: Workspace, overlay: Mapping[str, Any]) -> None:
@@ -99,6 +131,12 @@ def isolate(base: Workspace, workspace: Workspace, overlay: Mapping[str, Any]) -
     parse(content, source=f"{PARAMS} with {workspace.name}")
     git(base.root, "worktree", "prune")
     if (root / ".git").is_file():
+        owner = main_worktree(root / ".git")
+        if owner != main_checkout(base.root):
+            raise WorkspaceError(
+                f"{root} is a workspace of {owner}, not of {base.root}",
+                remedy="run it there, or give this checkout a GANLINE_HOME of its own (or none)",
+            )
         keep_pin(read_yaml(root / PARAMS) if (root / PARAMS).exists() else {}, content)
         for left in ("index.lock", "HEAD.lock"):  # of a killed git
             Path(git(root, "rev-parse", "--git-path", left)).unlink(missing_ok=True)
