@@ -23,6 +23,7 @@ from ganline.config import load_config
 from ganline.environment import set_defaults
 from ganline.errors import GanlineError
 from ganline.integrations import dvc_repo
+from ganline.integrations.prefect_server import check_server
 from ganline.promoting import Outcome
 from ganline.stages import GOALS
 
@@ -30,6 +31,7 @@ set_defaults()
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Failed, State
 
 FOLLOW_SECONDS = 5.0
@@ -144,6 +146,12 @@ FLOWS = {"model": pipeline, "speedup": speedup}
 def main() -> int:
     """Run the flow of a goal in the present folder: exit code 0 if it completed."""
     leash.die_with_owners()
+    # Prefect reads .env, prefect.toml and pyproject.toml too; `ganline run` has looked at the variables only.
+    try:
+        check_server(os.environ | {"PREFECT_API_URL": PREFECT_API_URL.value() or ""})
+    except GanlineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     state = FLOWS[sys.argv[1]](Path.cwd(), accept="--accept" in sys.argv[2:], return_state=True)
     return 0 if state.is_completed() else 1
 

@@ -9,15 +9,19 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
-from ganline.environment import set_defaults
+from ganline.environment import cache_folders, set_defaults
 
 set_defaults()
 
 import typer
 
 from ganline.errors import ConfigError, GanlineError
+from ganline.network import without_userinfo
+
+if TYPE_CHECKING:
+    from ganline.workspace import Workspace
 
 app = typer.Typer(
     help="From a folder of images to a fast, registered image generator, on one reproducible line.",
@@ -78,6 +82,17 @@ def main() -> NoReturn:
     sys.exit(code)
 
 
+def here() -> Workspace:
+    """The checkout around the present folder, if this process runs its code; libraries' caches go to its state."""
+    from ganline.workspace import check_code, checkout
+
+    workspace = checkout()
+    check_code(workspace)
+    for name, folder in cache_folders(workspace.home).items():
+        os.environ.setdefault(name, folder)
+    return workspace
+
+
 def stage_command(name: str) -> None:
     """Make `ganline NAME` run a stage in the present folder, as dvc.yaml does."""
 
@@ -87,13 +102,12 @@ def stage_command(name: str) -> None:
         leash.die_with_owners()  # before the imports that take seconds
         from ganline.config import load_config
         from ganline.stages import STAGES
-        from ganline.workspace import checkout
 
         if name in OVER_RANKS and "RANK" not in os.environ and (count := asked_ranks()) > 1:
             raise typer.Exit(over_ranks(name, count))
         if os.environ.get("RANK", "0") != "0":
             logging.getLogger("ganline").setLevel(logging.ERROR)  # one voice is enough
-        root = checkout().root
+        root = here().root
         STAGES[name].run(load_config(root), root)
 
     command.__doc__ = f"Stage of dvc.yaml: {name}. Usually run by `dvc repro`."
@@ -130,9 +144,9 @@ for _name in STAGE_NAMES:
 def fetch(accept: Annotated[bool, typer.Option(help="Make changed data the new data version.")] = False) -> None:
     """Get the configured data set, check it, and record its version in data.dvc."""
     from ganline import effects
-    from ganline.workspace import checkout, hold
+    from ganline.workspace import hold
 
-    workspace = checkout()
+    workspace = here()
     with hold(workspace):
         effects.fetch(workspace.root, accept=accept)
 
@@ -141,18 +155,16 @@ def fetch(accept: Annotated[bool, typer.Option(help="Make changed data the new d
 def verify() -> None:
     """Compare every raw byte with the source's checksums and with data.dvc."""
     from ganline import effects
-    from ganline.workspace import checkout
 
-    effects.verify(checkout().root)
+    effects.verify(here().root)
 
 
 @app.command(rich_help_panel="The line")
 def register() -> None:
     """Register artifacts/model in MLflow, once: after a plain `dvc repro`, and before `ganline promote`."""
     from ganline import effects
-    from ganline.workspace import checkout
 
-    print(effects.register(checkout().root))
+    print(effects.register(here().root))
 
 
 @app.command(rich_help_panel="The line")
@@ -165,7 +177,6 @@ def run(
 ) -> None:
     """The whole line as a Prefect flow on an ephemeral server: fetch to registry. Says so if nothing changed."""
     from ganline import leash, line
-    from ganline.workspace import checkout
 
     leash.die_with_make()
     if preset and data:
@@ -175,7 +186,7 @@ def run(
             "RES or NAME (--res, --name) was given without DATA (--data)",
             remedy="name a folder of images, or set prepare.resolution and register.name in params.yaml",
         )
-    base = checkout()
+    base = here()
     line.run(base, line.choose(base, preset=preset, data=data, resolution=res, name=name), accept=accept)
 
 
@@ -189,10 +200,9 @@ def speedup(
     Ends with a report, a picture, a race page and an MLflow run. Run again, it measures again.
     """
     from ganline import leash, line
-    from ganline.workspace import checkout
 
     leash.die_with_make()
-    base = checkout()
+    base = here()
     line.speedup(base, line.choose_study(base, preset), accept=accept)
 
 
@@ -205,9 +215,8 @@ def promote(
 ) -> None:
     """Score challenger and champion again, decide who is champion, and write it down. Exit code 1 if refused."""
     from ganline import promoting
-    from ganline.workspace import checkout
 
-    outcome = promoting.promote(checkout(), name, version=version, force=force, reason=reason)
+    outcome = promoting.promote(here(), name, version=version, force=force, reason=reason)
     print(outcome.report())
     if outcome.refused:
         raise typer.Exit(1)
@@ -291,9 +300,8 @@ def compare(
 ) -> None:
     """Measure two models under one protocol, and show on a page what surely differs."""
     from ganline.comparing import write_comparison
-    from ganline.workspace import checkout
 
-    for line in write_comparison(checkout(), (champion, challenger), output).words:
+    for line in write_comparison(here(), (champion, challenger), output).words:
         print(line)
     print(f"the page is {output}")
 
@@ -301,16 +309,16 @@ def compare(
 @app.command(rich_help_panel="Machine")
 def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) -> None:
     """Open the MLflow UI (runs and model registry) on loopback, until Ctrl-C."""
-    from ganline.integrations.mlflow_store import open_store, store_uri
-    from ganline.workspace import checkout
+    from ganline.integrations.mlflow_store import is_server, open_store, server_command, server_environment, store_uri
 
-    os.environ.setdefault("GANLINE_HOME", str(checkout().home))
+    os.environ.setdefault("GANLINE_HOME", str(here().home))
     open_store()
+    if is_server(store_uri()):
+        print(f"the runs and models are on the server of MLFLOW_TRACKING_URI: open {without_userinfo(store_uri())}")
+        return
     print(f"http://127.0.0.1:{port}/#/models   (Ctrl-C ends it)", flush=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with suppress(KeyboardInterrupt):
-        raise typer.Exit(subprocess.call([*command, "--backend-store-uri", store_uri()], env=env))
+        raise typer.Exit(subprocess.call(server_command(port), env=server_environment()))
 
 
 @app.command(rich_help_panel="Machine")
@@ -324,9 +332,8 @@ def profile(
     from ganline.devices import make_exact, pick
     from ganline.integrations.profiler import profile_training, render
     from ganline.stages.places import PREPARE
-    from ganline.workspace import checkout
 
-    root = checkout().root
+    root = here().root
     config = load_config(root).train
     make_exact()
     compute = pick(config.precision)

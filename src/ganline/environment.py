@@ -45,8 +45,8 @@ def set_defaults() -> None:
 def bypass_proxies_on_loopback() -> None:
     """Where a proxy is set, this process and its children reach servers on this machine without it.
 
-    Prefect's ephemeral server and `ganline ui` listen on loopback. Both spellings of the variable get the hosts, because
-    libraries differ in which one they read; what the user has stays, and a `*` covers everything.
+    Prefect's ephemeral server and `ganline ui` listen on loopback. Both spellings of the variable get the hosts,
+    because libraries differ in which one they read; what the user has stays, and a `*` covers everything.
     """
     if not any(value and is_proxy(name) for name, value in os.environ.items()):
         return
@@ -62,7 +62,6 @@ def is_proxy(variable: str) -> bool:
     return variable.lower().endswith("_proxy") and variable.lower() != "no_proxy"
 
 
-def keep_inside(home: Path) -> None:
-    """Steer what libraries would keep in the user's home folder or under /var/tmp into our own state folder."""
-    for name, folder in CACHES.items():
-        os.environ.setdefault(name, str(home / "cache" / folder))
+def cache_folders(state: Path) -> dict[str, str]:
+    """Variables that keep libraries' caches in our state folder, not in the user's home folder or under /var/tmp."""
+    return {name: str(state / "cache" / folder) for name, folder in CACHES.items()}

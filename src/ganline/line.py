@@ -14,6 +14,9 @@ from ganline import effects, leash
 from ganline.config import load_config, read_yaml
 from ganline.errors import ConfigError, GanlineError, GateError, WorkspaceError
 from ganline.files import read_json
+from ganline.integrations.mlflow_store import check_store
+from ganline.integrations.prefect_server import check_server, flow_environment
+from ganline.network import check_proxies
 from ganline.registry.card import metric_rows
 from ganline.stages.places import METRICS, MODEL, REPORT, SAMPLES, VALIDATE
 from ganline.workspace import Workspace, folder_overlay, hold, isolate, preset_overlay
@@ -63,6 +66,7 @@ def choose_study(base: Workspace, preset: str | None) -> Overlay | None:
 
 def run(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:
     """Run the line, or say that nothing changed. Raises GateError if the flow fails."""
+    preflight()
     started = time.monotonic()
     workspace = base.beside(overlay[0]) if overlay else base
     with hold(workspace):
@@ -82,6 +86,16 @@ def run(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:
         tell(workspace, standing)
 
 
+def preflight() -> None:
+    """Before anything is written or trained: the proxies and servers that the environment names can be used.
+
+    Raises ConfigError, WorkspaceError, RegistryError.
+    """
+    check_proxies()
+    check_server(os.environ)
+    check_store()
+
+
 def unchanged(root: Path) -> effects.Standing | None:
     """The registered result if raw bytes, stages and registry are all as the last run left them."""
     if not (root / MODEL).is_dir():
@@ -96,6 +110,7 @@ def unchanged(root: Path) -> effects.Standing | None:
 
 def speedup(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:
     """Bring the study's stages up to date, measure, and tell what was found. Raises GateError if the flow fails."""
+    preflight()
     workspace = base.beside(overlay[0]) if overlay else base
     with hold(workspace):
         if overlay:
@@ -109,8 +124,7 @@ def run_flow(workspace: Workspace, goal: str, *, accept: bool) -> None:
     """A flow of flows/pipeline.py in a process of its own, on an ephemeral Prefect server. Raises GateError."""
     command = [sys.executable, str(workspace.root / "flows" / "pipeline.py"), goal, *(["--accept"] if accept else [])]
     owner = leash.own()
-    env = workspace.environment() | owner
-    env.setdefault("PREFECT_HOME", str(workspace.home / "prefect"))
+    env = flow_environment(workspace.environment() | owner, workspace.home)
     try:
         code = subprocess.call(command, cwd=workspace.root, env=env)
     finally:

@@ -1,4 +1,4 @@
-"""Whether a server that the environment names answers, and the proxy on the way there. No wait is longer than seconds."""
+"""Whether a server that the environment names answers, and the proxy on the way there, within seconds."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def check_proxies() -> None:
             )
         if parts.scheme in SOCKS and not all(map(importlib.util.find_spec, ("socksio", "socks"))):
             raise ConfigError(
-                f"{name}={without_userinfo(value)} is a SOCKS proxy, and the libraries that speak SOCKS are not installed",
+                f"{name}={without_userinfo(value)} is a SOCKS proxy, and what speaks SOCKS is not installed",
                 remedy=f"pip install 'httpx[socks]' 'requests[socks]', or unset {name}",
             )
 
@@ -131,7 +131,7 @@ def ask(method: str, url: str, *, seconds: float = SECONDS, **options: Any) -> R
 
 
 def within(seconds: float, act: Callable[[], T]) -> T:
-    """What `act` returns or raises; NoAnswer if it takes longer (a name server, or a server that sends byte by byte)."""
+    """What `act` returns or raises; NoAnswer if it takes longer (a name server, a server that sends byte by byte)."""
     answers: Queue[tuple[T | None, Exception | None]] = Queue()
 
     def work() -> None:

@@ -18,6 +18,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from ganline.config import PARAMS, parse, read_yaml
+from ganline.environment import cache_folders
 from ganline.errors import ConfigError, WorkspaceError
 from ganline.files import write_text
 from ganline.home import admin_folder, checkout_around, home, is_stale, main_checkout, main_worktree
@@ -50,7 +51,7 @@ class Workspace:
         """Environment of every process that works here: its own code first, the shared state, this venv's tools."""
         bin_folder = str(Path(sys.executable).parent)
         path = os.pathsep.join([bin_folder, os.environ.get("PATH", "")])
-        return os.environ | {
+        return cache_folders(self.home) | os.environ | {
             "GANLINE_HOME": str(self.home),
             "PYTHONPATH": str(self.root / "src"),
             "PATH": path,

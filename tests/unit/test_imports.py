@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parents[2] / "src" / "ganline"
 
 # A module may import from its own layer and from those above it in this list.
 LAYERS = [
-    {"errors", "files", "environment", "seeds", "leash", "home", "doctor", "torchvision_shim", "schedules", "overlay"},
+    {"errors", "files", "environment", "seeds", "leash", "home", "network", "overlay"},
+    {"doctor", "torchvision_shim", "schedules"},
     {"side_by_side"},
     {"images", "devices", "ranks", "draws"},
     {"data"},

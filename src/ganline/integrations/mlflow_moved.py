@@ -30,7 +30,7 @@ DEFAULT = "UPDATE experiments SET artifact_location = ? || '/0' WHERE experiment
 
 
 def reroot(database: Path, artifacts: Path, *, lock: Callable[[], AbstractContextManager[None]]) -> None:
-    """Rewrite the locations under the folder that the store was made for, in one transaction, if that is not `artifacts`.
+    """Where the store was made for another folder than `artifacts`, rewrite its locations, in one transaction.
 
     The same folder by another name (a symbolic link) is left. Raises RegistryError where only the database was copied.
     """

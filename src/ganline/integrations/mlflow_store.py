@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,14 @@ LOCK_SECONDS = 120.0
 ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 DATABASES = {"sqlite": 0, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 """Kinds of databases that MLflow knows, and the port of each."""
+SERVER_OPTIONS = frozenset(
+    f"MLFLOW_{name}"
+    for name in (
+        *("BACKEND_STORE_URI", "READ_REPLICA_BACKEND_STORE_URI", "REGISTRY_STORE_URI", "WORKSPACE_STORE_URI"),
+        *("DEFAULT_ARTIFACT_ROOT", "ARTIFACTS_DESTINATION", "ARTIFACTS_ONLY", "TRACE_ARCHIVAL_CONFIG"),
+        *("STATIC_PREFIX", "GUNICORN_OPTS", "UVICORN_OPTS", "EXPOSE_PROMETHEUS"),
+    )
+)
 WRITER_TAG = "ganline.version"
 # MLflow waits up to 7 x 120 s for a server that does not answer; a user at a terminal should not. Its progress bars
 # count files of a few kilobytes.
@@ -217,6 +226,23 @@ def check_store() -> None:
     store = open_store()
     with translated(store.uri):
         store.client.set_experiment_tag(store.experiment_id, WRITER_TAG, __version__)
+
+
+def server_command(port: int) -> list[str]:
+    """`mlflow server` on loopback over our store, for the UI."""
+    places = {
+        "--backend-store-uri": store_uri(),
+        "--registry-store-uri": os.environ.get("MLFLOW_REGISTRY_URI") or store_uri(),
+        "--artifacts-destination": (home() / "mlflow" / "artifacts").as_uri(),  # else the present folder
+    }
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    return command + [part for option in places.items() for part in option]
+
+
+def server_environment() -> dict[str, str]:
+    """The environment without the variables by which `mlflow server` would take other options than ours."""
+    kept = {name: value for name, value in os.environ.items() if name not in SERVER_OPTIONS}
+    return kept | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 @contextmanager
