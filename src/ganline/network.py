@@ -98,39 +98,35 @@ def refusal(proxy: str) -> str | None:
     return None
 
 
-def connect(host: str, port: int, *, seconds: float = SECONDS) -> None:
+def connect(host: str, port: int) -> None:
     """Open a TCP connection and close it. Raises NoAnswer."""
 
     def attempt() -> None:
-        socket.create_connection((host, port), timeout=seconds).close()
+        socket.create_connection((host, port), timeout=SECONDS).close()
 
     try:
-        within(seconds, attempt)
+        within(attempt)
     except OSError as error:
-        raise NoAnswer(reason_of(error, seconds)) from error
+        raise NoAnswer(reason_of(error)) from error
 
 
-def get(url: str, *, seconds: float = SECONDS, **options: Any) -> Response:
-    """An HTTP answer, whatever it says. Raises NoAnswer within `seconds`, ProxyDown where the proxy is to blame."""
-    return ask("GET", url, seconds=seconds, **options)
-
-
-def ask(method: str, url: str, *, seconds: float = SECONDS, **options: Any) -> Response:
-    """As `get`, with any method."""
+def ask(method: str, url: str, **options: Any) -> Response:
+    """An HTTP answer, whatever it says. Raises NoAnswer within seconds, ProxyDown where the proxy is to blame."""
     import requests
 
     if urlsplit(url).scheme not in HTTP or not urlsplit(url).hostname:
         raise NoAnswer("it is no URL that begins with http:// or https://")
     check_proxy_for(url)
     try:
-        return within(seconds, lambda: requests.request(method, url, timeout=seconds, **options))
-    except requests.exceptions.ProxyError as error:
-        raise ProxyDown(*(proxy_for(url) or ("", "")), reason_of(error, seconds)) from error
-    except (requests.exceptions.RequestException, ValueError) as error:
-        raise NoAnswer(reason_of(error, seconds)) from error
+        return within(lambda: requests.request(method, url, timeout=SECONDS, **options))
+    except (NoAnswer, requests.exceptions.RequestException, ValueError) as error:
+        reason = str(error) if isinstance(error, NoAnswer) else reason_of(error)
+        if proxy := proxy_for(url):
+            raise ProxyDown(*proxy, reason) from error
+        raise NoAnswer(reason) from error
 
 
-def within(seconds: float, act: Callable[[], T]) -> T:
+def within(act: Callable[[], T]) -> T:
     """What `act` returns or raises; NoAnswer if it takes longer (a name server, a server that sends byte by byte)."""
     answers: Queue[tuple[T | None, Exception | None]] = Queue()
 
@@ -142,9 +138,9 @@ def within(seconds: float, act: Callable[[], T]) -> T:
 
     threading.Thread(target=work, daemon=True, name="ask").start()
     try:
-        answer, error = answers.get(timeout=seconds + 0.5)
+        answer, error = answers.get(timeout=SECONDS + 0.5)
     except Empty:
-        raise NoAnswer(f"no answer within {seconds:g} s") from None
+        raise NoAnswer(f"no answer within {SECONDS:g} s") from None
     if error is not None:
         raise error
     return answer  # type: ignore[return-value]  # one of the two is set
@@ -165,12 +161,12 @@ REASONS: Mapping[str, str] = {
 }
 
 
-def reason_of(error: BaseException, seconds: float) -> str:
+def reason_of(error: BaseException) -> str:
     """The cause at the bottom of a chain of exceptions, in plain words; its class where there are none for it."""
     chain = list(causes(error))
     for cause in reversed(chain):
         if words := REASONS.get(type(cause).__name__):
-            return words.format(seconds=seconds)
+            return words.format(seconds=SECONDS)
     return type(chain[-1]).__name__
 
 

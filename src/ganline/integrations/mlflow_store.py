@@ -160,7 +160,7 @@ def check_addresses() -> None:
 
 def probe_server(uri: str) -> None:
     """Raise NoAnswer where no MLflow server answers. One that asks for a login is left to MLflow's client."""
-    answer = network.get(uri.rstrip("/") + "/version", verify=verification())
+    answer = network.ask("GET", uri.rstrip("/") + "/version", verify=verification())
     if answer.ok and not re.fullmatch(r"\d+\.\d+\S*", answer.text.strip()):
         raise NoAnswer("what answers there is no MLflow server")
     if answer.status_code >= 500:
