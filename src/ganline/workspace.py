@@ -51,12 +51,16 @@ class Workspace:
         """Environment of every process that works here: its own code first, the shared state, this venv's tools."""
         bin_folder = str(Path(sys.executable).parent)
         path = os.pathsep.join([bin_folder, os.environ.get("PATH", "")])
-        return cache_folders(self.home) | os.environ | {
-            "GANLINE_HOME": str(self.home),
-            "PYTHONPATH": str(self.root / "src"),
-            "PATH": path,
-            "PYTHONUNBUFFERED": "1",
-        }
+        return (
+            cache_folders(self.home)
+            | os.environ
+            | {
+                "GANLINE_HOME": str(self.home),
+                "PYTHONPATH": str(self.root / "src"),
+                "PATH": path,
+                "PYTHONUNBUFFERED": "1",
+            }
+        )
 
 
 def git(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:

@@ -81,7 +81,10 @@ def test_a_dead_proxy_is_waited_for_once(monkeypatch, impatient) -> None:
         ({}, {"no_proxy": "localhost,127.0.0.1,::1", "NO_PROXY": "localhost,127.0.0.1,::1"}),
         (
             {"NO_PROXY": "a.host, .intern"},
-            {"no_proxy": "a.host,.intern,localhost,127.0.0.1,::1", "NO_PROXY": "a.host,.intern,localhost,127.0.0.1,::1"},
+            {
+                "no_proxy": "a.host,.intern,localhost,127.0.0.1,::1",
+                "NO_PROXY": "a.host,.intern,localhost,127.0.0.1,::1",
+            },
         ),
         ({"no_proxy": "a", "NO_PROXY": "b,localhost"}, {"no_proxy": "a,localhost,127.0.0.1,::1"}),
         ({"no_proxy": "*"}, {"no_proxy": "*", "NO_PROXY": "*"}),
@@ -134,7 +137,7 @@ def test_a_usual_proxy_is_taken(monkeypatch, value) -> None:
 def test_a_socks_proxy_needs_what_speaks_socks(monkeypatch, there) -> None:
     monkeypatch.setenv("all_proxy", "socks5h://me:secret@127.0.0.1:1080")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if there else None)
-    with nullcontext() if there else pytest.raises(ConfigError, match="httpx.socks|not installed") as caught:
+    with nullcontext() if there else pytest.raises(ConfigError, match="is not installed") as caught:
         check_proxies()
     if not there:
         assert "secret" not in str(caught.value) and "pip install" in caught.value.remedy

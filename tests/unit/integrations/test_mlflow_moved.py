@@ -27,9 +27,7 @@ METRICS = {
 
 def enter(folder: Path) -> None:
     lineage = Lineage(recipe="r" * 64, machine="m" * 64, dataset="shapes")
-    register(
-        folder, name="shapes", floors=FloorsConfig(fd_max=5.0), metrics=METRICS, lineage=lineage, replay_files={}
-    )
+    register(folder, name="shapes", floors=FloorsConfig(fd_max=5.0), metrics=METRICS, lineage=lineage, replay_files={})
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +61,9 @@ def locations(state: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("moved", [False, True], ids=["copied", "moved"])
-def test_a_store_at_another_place_leaves_the_original_alone(original, make_bundle, tmp_path, monkeypatch, moved) -> None:
+def test_a_store_at_another_place_leaves_the_original_alone(
+    original, make_bundle, tmp_path, monkeypatch, moved
+) -> None:
     state = tmp_path / "another place" / ".ganline"
     shutil.copytree(original, state)
     hidden = original.with_name("away")
