@@ -21,7 +21,7 @@ from ganline.config import PARAMS, parse, read_yaml
 from ganline.environment import cache_folders
 from ganline.errors import ConfigError, WorkspaceError
 from ganline.files import write_text
-from ganline.home import admin_folder, checkout_around, home, is_stale, main_checkout, main_worktree
+from ganline.home import admin_folder, checkout_around, home, is_stale, main_checkout
 from ganline.lineage import SNAPSHOT_MESSAGE, temporary_index
 from ganline.overlay import merge
 
@@ -97,22 +97,30 @@ def checkout(start: Path | None = None) -> Workspace:
 
 
 def adopt_workspaces(state: Path) -> None:
-    """Workspaces that came with a moved or copied checkout become its own: git and DVC would write into the original.
-
-    One whose worktree this repository does not know is made again by `isolate`.
-    """
+    """Workspaces that came with a moved or copied checkout become its own, else git and DVC write into the original."""
     main = state.parent
     for pointer in state.glob("ws/*/.git"):
-        if not pointer.is_file() or not is_stale(pointer) or checkout_around(pointer.parent) != main:
-            continue
-        admin = main / ".git" / "worktrees" / admin_folder(pointer).name
-        if admin.is_dir():
-            log.info("the workspace %s came with a moved or copied checkout: it is connected anew", pointer.parent.name)
-            write_text(admin / "gitdir", f"{pointer}\n")
-            write_text(pointer, f"gitdir: {admin}\n")
+        if pointer.is_file() and is_stale(pointer) and checkout_around(pointer.parent) == main:
+            connect(pointer, main / ".git")
             share_cache(main, pointer.parent)
-        else:
-            pointer.unlink()
+
+
+def connect(pointer: Path, repository: Path) -> None:
+    """Make a workspace a worktree of this repository again; one that it does not know is left to be made anew."""
+    admin = repository / "worktrees" / admin_folder(pointer).name
+    known = admin / "gitdir"
+    other = Path(known.read_text(encoding="utf-8").strip()) if known.is_file() else None
+    if other is None or (other != pointer and other.is_file() and admin_folder(other).resolve() == admin.resolve()):
+        pointer.unlink()
+        return
+    log.info("the workspace %s came with a moved or copied checkout: it is connected anew", pointer.parent.name)
+    write_text(known, f"{pointer}\n")
+    write_text(pointer, f"gitdir: {admin}\n")
+
+
+def common_folder(root: Path) -> Path:
+    """The repository that a checkout or worktree shares."""
+    return (root / git(root, "rev-parse", "--git-common-dir")).resolve()
 
 
 def check_code(workspace: Workspace) -> None:
@@ -134,12 +142,14 @@ def isolate(base: Workspace, workspace: Workspace, overlay: Mapping[str, Any]) -
     root = workspace.root
     content = merge(read_yaml(base.root / PARAMS), dict(overlay))
     parse(content, source=f"{PARAMS} with {workspace.name}")
+    repository = common_folder(base.root)
+    if (root / ".git").is_file() and is_stale(root / ".git"):
+        connect(root / ".git", repository)
     git(base.root, "worktree", "prune")
     if (root / ".git").is_file():
-        owner = main_worktree(root / ".git")
-        if owner != main_checkout(base.root):
+        if (owner := common_folder(root)) != repository:
             raise WorkspaceError(
-                f"{root} is a workspace of {owner}, not of {base.root}",
+                f"{root} is a workspace of {owner.parent}, not of {base.root}",
                 remedy="run it there, or give this checkout a GANLINE_HOME of its own (or none)",
             )
         keep_pin(read_yaml(root / PARAMS) if (root / PARAMS).exists() else {}, content)

@@ -220,3 +220,21 @@ def test_the_code_of_another_checkout_does_not_work_in_this_one(base, tmp_path, 
     isolate(base, base.beside("other"), {})
     check_code(base)
     check_code(Workspace(base.beside("other").root, base.home))
+
+
+@pytest.mark.parametrize("moved", ["checkout", "state"])
+def test_a_state_folder_of_its_own_follows_a_moved_checkout_and_may_be_copied(
+    base, tmp_path, monkeypatch, moved
+) -> None:
+    monkeypatch.setenv("GANLINE_HOME", str(tmp_path / "state"))
+    own = checkout(base.root)
+    isolate(own, own.beside("other"), {})
+    shell(*(["mv", base.root, tmp_path / "new"] if moved == "checkout" else ["cp", "-a", own.home, tmp_path / "new"]))
+    if moved == "state":
+        before = content(own.home)
+        monkeypatch.setenv("GANLINE_HOME", str(tmp_path / "new"))
+    own = checkout(tmp_path / "new" if moved == "checkout" else base.root)
+    isolate(own, own.beside("other"), {"train": {"seed": 6}})
+    assert read_yaml(own.beside("other").root / "params.yaml")["train"]["seed"] == 6
+    if moved == "state":
+        assert content(tmp_path / "state") == before
