@@ -62,10 +62,19 @@ clean: ## remove the environment, artifacts and work in progress; data, DVC cach
 INSTALLING := $(VENV)/.installing
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-$(INSTALLED): $(INPUTS)
+# An environment that came with a moved or copied checkout runs the code of the place where it was made.
+ELSEWHERE := $(shell for made in $(VENV)/lib/python*/site-packages/__editable__.ganline-*.pth; do \
+  [ ! -e "$$made" ] || [ "$$(cat "$$made")" -ef src ] || echo elsewhere; done)
+
+.PHONY: anew
+$(INSTALLED): $(INPUTS) $(if $(ELSEWHERE),anew)
 	@$(PYTHON) src/ganline/doctor.py --needed
 	if [ -e $(INSTALLING) ]; then echo "the last install was interrupted: it starts anew"; fi
-	if [ -e $(INSTALLING) ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then
+	if [ "$(ELSEWHERE)" ]; then
+	  echo "$(VENV) was made for another folder (this checkout was moved or copied): it is made anew"
+	  if [ -L $(VENV) ]; then rm $(VENV); fi
+	fi
+	if [ "$(ELSEWHERE)" ] || [ -e $(INSTALLING) ] || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then
 	  echo "making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv --clear $(VENV)
 	fi
 	echo "installing exactly pinned packages (constraints.txt): some minutes; the first time this downloads 0.5 to 3 GB"

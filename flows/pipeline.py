@@ -28,6 +28,7 @@ from ganline.config import load_config
 from ganline.environment import set_defaults
 from ganline.errors import GanlineError, GateError
 from ganline.integrations import dvc_repo
+from ganline.integrations.prefect_server import check_server
 from ganline.promoting import Outcome
 from ganline.stages import GOALS
 from ganline.where_set import with_places
@@ -37,6 +38,7 @@ set_defaults()
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.exceptions import TerminationSignal
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Failed, State
 
 FOLLOW_SECONDS = 5.0
@@ -200,6 +202,12 @@ FLOWS = {"model": pipeline, "speedup": speedup}
 def main() -> int:
     """Run the flow of a goal in the present folder: exit code 0 if it completed, STOPPED if it was told to stop."""
     leave_out(ECHOES_OF_ONE_RUN)
+    # Prefect reads .env, prefect.toml and pyproject.toml too; `ganline run` has looked at the variables only.
+    try:
+        check_server(os.environ | {"PREFECT_API_URL": PREFECT_API_URL.value() or ""})
+    except GanlineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     try:
         state = FLOWS[sys.argv[1]](Path.cwd(), accept="--accept" in sys.argv[2:], return_state=True)
     except (TerminationSignal, KeyboardInterrupt):

@@ -17,6 +17,8 @@ from prefect.states import Failed, State
 
 from flows.pipeline import pipeline
 from ganline.errors import GanlineError
+from ganline.integrations.mlflow_store import check_store
+from ganline.network import check_proxies
 from ganline.workspace import checkout, hold, isolate, preset_overlay
 
 
@@ -24,6 +26,8 @@ from ganline.workspace import checkout, hold, isolate, preset_overlay
 def refresh(preset: str | None = None, accept: bool = True) -> State:
     """Run the line for the default configuration, or for a preset. Changed data becomes a new data version."""
     try:
+        check_proxies()
+        check_store()
         base = checkout()
         overlay = preset_overlay(base, preset) if preset else {}
         workspace = base.beside(f"refresh-{preset or 'default'}")

@@ -9,9 +9,9 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
-from ganline.environment import set_defaults
+from ganline.environment import cache_folders, set_defaults
 
 set_defaults()
 
@@ -19,7 +19,11 @@ import typer
 
 from ganline.command_help import STAGE_NAMES, arrange
 from ganline.errors import ConfigError, GanlineError, WorkspaceError
+from ganline.network import without_userinfo
 from ganline.where_set import with_places
+
+if TYPE_CHECKING:
+    from ganline.workspace import Workspace
 
 app = typer.Typer(
     help="From a folder of images to a fast, registered image generator, on one reproducible line.",
@@ -75,6 +79,17 @@ def main() -> NoReturn:
     sys.exit(code)
 
 
+def here() -> Workspace:
+    """The checkout around the present folder, if this process runs its code; libraries' caches go to its state."""
+    from ganline.workspace import check_code, checkout
+
+    workspace = checkout()
+    check_code(workspace)
+    for name, folder in cache_folders(workspace.home).items():
+        os.environ.setdefault(name, folder)
+    return workspace
+
+
 def stage_command(name: str) -> None:
     """Make `ganline NAME` run a stage in the present folder, as dvc.yaml does."""
 
@@ -85,7 +100,6 @@ def stage_command(name: str) -> None:
         from ganline.config import load_config
         from ganline.extras import check_extra
         from ganline.stages import STAGES
-        from ganline.workspace import checkout
 
         if extra := STAGES[name].extra:
             check_extra(extra, needed_by=f"the stage {name}")
@@ -93,7 +107,7 @@ def stage_command(name: str) -> None:
             raise typer.Exit(over_ranks(name, count))
         if os.environ.get("RANK", "0") != "0":
             logging.getLogger("ganline").setLevel(logging.ERROR)  # one voice is enough
-        root = checkout().root
+        root = here().root
         if missing := [each for each in STAGES[name].inputs if not (root / each).exists()]:
             raise WorkspaceError(
                 f"stage {name} reads {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not here",
@@ -131,9 +145,9 @@ def over_ranks(stage: str, count: int) -> int:
 def fetch(accept: Annotated[bool, typer.Option(help="Make changed data the new data version.")] = False) -> None:
     """Get the configured data set, check it, and record its version in data.dvc."""
     from ganline import effects
-    from ganline.workspace import checkout, hold
+    from ganline.workspace import hold
 
-    workspace = checkout()
+    workspace = here()
     with hold(workspace):
         effects.fetch(workspace.root, accept=accept)
         effects.warn_of_refusals(workspace.root)
@@ -143,18 +157,16 @@ def fetch(accept: Annotated[bool, typer.Option(help="Make changed data the new d
 def verify() -> None:
     """Compare every raw byte with the source's checksums and with data.dvc."""
     from ganline import effects
-    from ganline.workspace import checkout
 
-    effects.verify(checkout().root)
+    effects.verify(here().root)
 
 
 @app.command()
 def register() -> None:
     """Register artifacts/model in MLflow; needed only after a plain `dvc repro`."""
     from ganline import effects
-    from ganline.workspace import checkout
 
-    print(effects.register(checkout().root))
+    print(effects.register(here().root))
 
 
 @app.command()
@@ -167,7 +179,6 @@ def run(
 ) -> None:
     """From data to a registered model: runs what changed since the last run, as a Prefect flow."""
     from ganline import leash, line
-    from ganline.workspace import checkout
 
     leash.die_with_make()
     if preset and data:
@@ -177,7 +188,7 @@ def run(
             "RES or NAME (--res, --name) was given without DATA (--data)",
             remedy="name a folder of images with DATA, or set prepare.resolution and register.name",
         )
-    base = checkout()
+    base = here()
     line.run(base, line.choose(base, preset=preset, data=data, resolution=res, name=name), accept=accept)
 
 
@@ -191,10 +202,9 @@ def speedup(
     Ends with a report, a picture, a race page and an MLflow run. Run again, it measures again.
     """
     from ganline import leash, line
-    from ganline.workspace import checkout
 
     leash.die_with_make()
-    base = checkout()
+    base = here()
     line.speedup(base, line.choose_study(base, preset), accept=accept)
 
 
@@ -207,9 +217,8 @@ def promote(
 ) -> None:
     """Score challenger and champion again, and decide who is champion. Exit code 1 if refused."""
     from ganline import promoting
-    from ganline.workspace import checkout
 
-    outcome = promoting.promote(checkout(), name, version=version, force=force, reason=reason)
+    outcome = promoting.promote(here(), name, version=version, force=force, reason=reason)
     print(outcome.report())
     if outcome.refused:
         raise typer.Exit(1)
@@ -319,9 +328,8 @@ def compare(
 ) -> None:
     """Measure two models under one protocol, and show on a page what differs significantly."""
     from ganline.comparing import write_comparison
-    from ganline.workspace import checkout
 
-    for line in write_comparison(checkout(), (champion, challenger), output).words:
+    for line in write_comparison(here(), (champion, challenger), output).words:
         print(line)
     print(f"the page is {output}")
 
@@ -330,19 +338,26 @@ def compare(
 def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000) -> None:
     """Open the MLflow UI (runs and model registry) on loopback, until Ctrl-C."""
     from ganline import leash
-    from ganline.integrations.mlflow_store import check_port, open_store, store_uri
-    from ganline.workspace import checkout
+    from ganline.integrations.mlflow_store import (
+        check_port,
+        is_server,
+        open_store,
+        server_command,
+        server_environment,
+        store_uri,
+    )
 
     leash.die_with_make()
-    base = checkout()
+    base = here()
     os.environ.setdefault("GANLINE_HOME", str(base.home))
-    check_port(port)
     open_store()
+    if is_server(store_uri()):
+        print(f"the runs and models are on the server of MLFLOW_TRACKING_URI: open {without_userinfo(store_uri())}")
+        return
+    check_port(port)
     print(f"http://127.0.0.1:{port}/#/models   (Ctrl-C ends it)", flush=True)
-    command = [sys.executable, "-m", "ganline.leash", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with suppress(KeyboardInterrupt):
-        code = leash.run_to_its_end([*command, "--backend-store-uri", store_uri()], cwd=base.root, env=env)
+        code = leash.run_to_its_end(server_command(port), cwd=base.root, env=server_environment())
         raise typer.Exit(1 if code else 0)
 
 
@@ -357,9 +372,8 @@ def profile(
     from ganline.devices import make_exact, pick
     from ganline.integrations.profiler import profile_training, render
     from ganline.stages.places import PREPARE
-    from ganline.workspace import checkout
 
-    root = checkout().root
+    root = here().root
     config = load_config(root).train
     make_exact()
     compute = pick(config.precision)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 # OpenMP workers that spin without end made batch-1 work up to 100 times slower on shared cores: let them sleep, but
 # only after a short spin, or small convolutions pay for a wake-up each
@@ -22,9 +23,45 @@ DEFAULTS: Mapping[str, str] = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "HF_HUB_OFFLINE": "1",
 }
+NO_PROXY = ("no_proxy", "NO_PROXY")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+# Folders of the libraries' caches, by the variable that each documents.
+CACHES: Mapping[str, str] = {
+    "MPLCONFIGDIR": "matplotlib",
+    "DVC_SITE_CACHE_DIR": "dvc",
+    "TORCHINDUCTOR_CACHE_DIR": "torchinductor",
+    "TRITON_CACHE_DIR": "triton",
+    "CUDA_CACHE_PATH": "cuda",
+}
 
 
 def set_defaults() -> None:
     """Set every default that the user has not set."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    bypass_proxies_on_loopback()
+
+
+def bypass_proxies_on_loopback() -> None:
+    """Where a proxy is set, this process and its children reach servers on this machine without it.
+
+    Prefect's ephemeral server and `ganline ui` listen on loopback. Both spellings of the variable get the hosts,
+    because libraries differ in which one they read; what the user has stays, and a `*` covers everything.
+    """
+    if not any(value and is_proxy(name) for name, value in os.environ.items()):
+        return
+    known = {name: os.environ.get(name, "") for name in NO_PROXY}
+    for name in NO_PROXY:
+        named = known[name] or next(filter(None, known.values()), "")
+        hosts = [host.strip() for host in named.split(",") if host.strip()]
+        os.environ[name] = named if "*" in hosts else ",".join(dict.fromkeys([*hosts, *LOOPBACK]))
+
+
+def is_proxy(variable: str) -> bool:
+    """Whether a variable names a proxy: http_proxy, ALL_PROXY, …"""
+    return variable.lower().endswith("_proxy") and variable.lower() != "no_proxy"
+
+
+def cache_folders(state: Path) -> dict[str, str]:
+    """Variables that keep libraries' caches in our state folder, not in the user's home folder or under /var/tmp."""
+    return {name: str(state / "cache" / folder) for name, folder in CACHES.items()}

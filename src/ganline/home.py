@@ -7,6 +7,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ganline.errors import WorkspaceError
+
 
 def home(start: Path | None = None) -> Path:
     """GANLINE_HOME, else .ganline in the main checkout around `start` (the present folder); absolute."""
@@ -15,21 +17,30 @@ def home(start: Path | None = None) -> Path:
 
 
 def main_checkout(start: Path | None = None) -> Path:
-    """The main checkout around `start` (a git worktree's own main one), else `start` itself."""
+    """The main checkout around `start` (a git worktree's own main one), else `start` itself.
+
+    A workspace that was copied or moved with its checkout belongs to the checkout around it, whatever its `.git` says.
+    Raises WorkspaceError for any other copy of a worktree.
+    """
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
         git = folder / ".git"
         if git.is_dir():
             return folder
         if git.is_file():
-            return main_worktree(git) or folder
+            if not is_stale(git):
+                return main_worktree(git) or folder
+            if around := checkout_around(folder):
+                return around
+            if main := main_worktree(git):
+                raise copied_alone(folder, main)
+            return folder
     return start
 
 
 def main_worktree(pointer: Path) -> Path | None:
     """The checkout that a linked worktree's `.git` file belongs to; None if it is not a linked worktree."""
-    gitdir = Path(pointer.read_text(encoding="utf-8").removeprefix("gitdir:").strip())
-    common = pointer.parent / gitdir / "commondir"
+    common = admin_folder(pointer) / "commondir"
     if not common.is_file():
         return None
     return (common.parent / common.read_text(encoding="utf-8").strip()).resolve().parent
@@ -44,3 +55,31 @@ def is_held(lock: Path) -> bool:
             return False
     except Timeout:
         return True
+
+
+def admin_folder(pointer: Path) -> Path:
+    """The folder of a repository that a `.git` file names."""
+    return pointer.parent / pointer.read_text(encoding="utf-8").removeprefix("gitdir:").strip()
+
+
+def is_stale(pointer: Path) -> bool:
+    """Whether the repository that a `.git` file names is gone, or knows this worktree at another place."""
+    admin = admin_folder(pointer)
+    known = admin / "gitdir"
+    if not known.is_file():
+        return not admin.is_dir()
+    return (admin / known.read_text(encoding="utf-8").strip()).resolve() != pointer.resolve()
+
+
+def checkout_around(workspace: Path) -> Path | None:
+    """The checkout in whose `.ganline/ws` a folder lies."""
+    around = workspace.parents[2] if len(workspace.parents) > 2 else None
+    return around if around and workspace.parent == around / ".ganline" / "ws" and (around / ".git").is_dir() else None
+
+
+def copied_alone(folder: Path, main: Path) -> WorkspaceError:
+    return WorkspaceError(
+        f"{folder} is a copy of a git worktree: its .git still belongs to {main}, and git would write there",
+        expected="a clone, or a worktree that git made",
+        remedy=f"git clone {main}, or there: git worktree add FOLDER",
+    )

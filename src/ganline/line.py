@@ -15,6 +15,9 @@ from ganline import doctor, effects, leash, preflight
 from ganline.config import PARAMS, load_config, read_yaml
 from ganline.errors import ConfigError, GanlineError, GateError, WorkspaceError
 from ganline.files import read_json
+from ganline.integrations.mlflow_store import check_store
+from ganline.integrations.prefect_server import check_server, flow_environment
+from ganline.network import check_proxies
 from ganline.overlay import merge
 from ganline.registry.card import extractor_lines, metric_rows
 from ganline.stages.places import METRICS, MODEL, REPORT, SAMPLES, VALIDATE
@@ -71,6 +74,7 @@ def check_packages() -> None:
 
 def run(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:
     """Run the line, or say that nothing changed. Where a step fails the process ends with exit code 1."""
+    check_servers()
     started = time.monotonic()
     check_packages()
     workspace = base.beside(overlay[0]) if overlay else base
@@ -101,6 +105,16 @@ def refuse_early(base: Workspace, workspace: Workspace, overlay: Overlay | None)
         preflight.require(preflight.before_fetch(config, workspace.root))
 
 
+def check_servers() -> None:
+    """Before anything is written or trained: the proxies and servers that the environment names can be used.
+
+    Raises ConfigError, WorkspaceError, RegistryError.
+    """
+    check_proxies()
+    check_server(os.environ)
+    check_store()
+
+
 def unchanged(root: Path) -> effects.Standing | None:
     """The registered result if raw bytes, stages and registry are all as the last run left them."""
     if not (root / MODEL).is_dir():
@@ -115,6 +129,7 @@ def unchanged(root: Path) -> effects.Standing | None:
 
 def speedup(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:
     """Bring the study's stages up to date, measure, and tell what was found. Fails as `run` does."""
+    check_servers()
     check_packages()
     workspace = base.beside(overlay[0]) if overlay else base
     with hold(workspace):
@@ -132,8 +147,7 @@ def run_flow(workspace: Workspace, goal: str, *, accept: bool) -> None:
     Where a step fails, that process says so, and this one ends with its exit code. Raises GateError if it was killed.
     """
     command = [sys.executable, str(workspace.root / "flows" / "pipeline.py"), goal, *(["--accept"] if accept else [])]
-    env = workspace.environment()
-    env.setdefault("PREFECT_HOME", str(workspace.home / "prefect"))
+    env = flow_environment(workspace.environment(), workspace.home)
     code = leash.run_to_its_end(command, cwd=workspace.root, env=env)
     if code == 1:
         raise SystemExit(code)  # it said where it stopped

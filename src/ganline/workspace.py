@@ -17,9 +17,10 @@ import yaml
 from filelock import FileLock, Timeout
 
 from ganline.config import PARAMS, Config, parse, read_yaml
+from ganline.environment import cache_folders
 from ganline.errors import ConfigError, GanlineError, WorkspaceError
 from ganline.files import write_text
-from ganline.home import home, is_held
+from ganline.home import admin_folder, checkout_around, home, is_held, is_stale, main_checkout
 from ganline.overlay import merge
 from ganline.sharing import describe_left_out
 from ganline.snapshot import DVC_WRITES, SNAPSHOT_MESSAGE, git, stage_changes, temporary_index
@@ -49,12 +50,16 @@ class Workspace:
         """Environment of every process that works here: its own code first, the shared state, this venv's tools."""
         bin_folder = str(Path(sys.executable).parent)
         path = os.pathsep.join([bin_folder, os.environ.get("PATH", "")])
-        return os.environ | {
-            "GANLINE_HOME": str(self.home),
-            "PYTHONPATH": str(self.root / "src"),
-            "PATH": path,
-            "PYTHONUNBUFFERED": "1",
-        }
+        return (
+            cache_folders(self.home)
+            | os.environ
+            | {
+                "GANLINE_HOME": str(self.home),
+                "PYTHONPATH": str(self.root / "src"),
+                "PATH": path,
+                "PYTHONUNBUFFERED": "1",
+            }
+        )
 
 
 def checkout(start: Path | None = None) -> Workspace:
@@ -71,7 +76,47 @@ def checkout(start: Path | None = None) -> Workspace:
             expected="a git clone: DVC versions the data beside the code",
             remedy="`git clone` the project, or here: git init && git add -A && git commit -m start",
         )
-    return Workspace(folder, home(folder))
+    workspace = Workspace(folder, home(folder))
+    adopt_workspaces(workspace.home)
+    return workspace
+
+
+def adopt_workspaces(state: Path) -> None:
+    """Workspaces that came with a moved or copied checkout become its own, else git and DVC write into the original."""
+    main = state.parent
+    for pointer in state.glob("ws/*/.git"):
+        if pointer.is_file() and is_stale(pointer) and checkout_around(pointer.parent) == main:
+            connect(pointer, main / ".git")
+            share_cache(main, pointer.parent)
+
+
+def connect(pointer: Path, repository: Path) -> None:
+    """Make a workspace a worktree of this repository again; one that it does not know is left to be made anew."""
+    admin = repository / "worktrees" / admin_folder(pointer).name
+    known = admin / "gitdir"
+    other = Path(known.read_text(encoding="utf-8").strip()) if known.is_file() else None
+    if other is None or (other != pointer and other.is_file() and admin_folder(other).resolve() == admin.resolve()):
+        pointer.unlink()
+        return
+    log.info("the workspace %s came with a moved or copied checkout: it is connected anew", pointer.parent.name)
+    write_text(known, f"{pointer}\n")
+    write_text(pointer, f"gitdir: {admin}\n")
+
+
+def common_folder(root: Path) -> Path:
+    """The repository that a checkout or worktree shares."""
+    return (root / git(root, "rev-parse", "--git-common-dir")).resolve()
+
+
+def check_code(workspace: Workspace) -> None:
+    """Raise WorkspaceError where this process runs the code of another checkout: an environment that was copied too."""
+    code = Path(__file__).resolve().parents[2]
+    if (code / PARAMS).is_file() and main_checkout(code) != main_checkout(workspace.root):
+        raise WorkspaceError(
+            f"this ganline is that of {code}, and {workspace.root} is another checkout",
+            expected="the environment of the checkout that it works in",
+            remedy="call it through make (make run, make ui, …), which makes an environment here",
+        )
 
 
 def isolate(base: Workspace, workspace: Workspace, overlay: Mapping[str, Any]) -> None:
@@ -82,8 +127,16 @@ def isolate(base: Workspace, workspace: Workspace, overlay: Mapping[str, Any]) -
     root = workspace.root
     content = merge(read_yaml(base.root / PARAMS), dict(overlay))
     check_params(base, workspace, content)
+    repository = common_folder(base.root)
+    if (root / ".git").is_file() and is_stale(root / ".git"):
+        connect(root / ".git", repository)
     git(base.root, "worktree", "prune")
     if (root / ".git").is_file():
+        if (owner := common_folder(root)) != repository:
+            raise WorkspaceError(
+                f"{root} is a workspace of {owner.parent}, not of {base.root}",
+                remedy="run it there, or give this checkout a GANLINE_HOME of its own (or none)",
+            )
         keep_pin(read_yaml(root / PARAMS) if (root / PARAMS).exists() else {}, content)
         for left in ("index.lock", "HEAD.lock"):  # of a killed git
             Path(git(root, "rev-parse", "--git-path", left)).unlink(missing_ok=True)

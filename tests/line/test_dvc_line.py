@@ -121,6 +121,44 @@ def test_fine_tuning_starts_from_a_registered_model_that_fetch_pins_by_hash(proj
     assert project.outs() == outs
 
 
+def tree(root: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file of a checkout, git's own included; locks are opened for writing by those who only read."""
+    found = (path for path in root.rglob("*") if path.is_file() and path.suffix not in (".lock", ".pyc"))
+    return {str(path.relative_to(root)): (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
+
+
+MAKE_WORKSPACE = "from ganline.workspace import checkout, isolate as i; b = checkout(); i(b, b.beside('other'), {})"
+
+
+def test_a_copied_and_a_moved_checkout_work_and_the_original_is_not_touched(project, tmp_path) -> None:
+    project.must("ganline", "register")
+    project.must("ganline", "promote")
+    project.must("python", "-c", MAKE_WORKSPACE)
+    original, copy = tree(project.root), Project(tmp_path / "copy")
+    shutil.copytree(project.root, copy.root, symlinks=True)
+    shutil.rmtree(copy.root / ".ganline" / "cache", ignore_errors=True)
+    for place in (copy, Project(tmp_path / "moved")):
+        if place is not copy:
+            copy.root.rename(place.root)
+        workspace = Project(place.root / ".ganline" / "ws" / "other")
+        assert "tiny version 1, alias champion" in place.must("ganline", "register")
+        grid = str(place.root / "grid.png")
+        place.must("ganline", "generate", "--model", "models:/tiny@champion", "-o", grid)
+        place.must("python", "-c", MAKE_WORKSPACE)
+        place.must("ganline", "fetch")
+        assert place.stages_run(place.must("dvc", "repro", *GOALS)) == []
+        workspace.must("ganline", "fetch")
+        # Other bounds ask for another decision, whose files the store takes.
+        place.set_params({"promotion": {"floors": {"class_coverage_min": 0.01 * len(place.root.name)}}})
+        assert "alias champion" in place.must("ganline", "register")
+        assert (workspace.root / "data").is_dir()
+        for path in (place.root / ".ganline" / "ws" / "other" / ".git", place.root / ".git/worktrees/other/gitdir"):
+            assert str(place.root) in path.read_text()
+        assert str(project.root).encode() not in (place.root / ".ganline" / "mlflow" / "mlflow.db").read_bytes()
+    assert tree(project.root) == original
+    assert not copy.root.exists()
+
+
 def flip_a_byte(path: Path) -> bytes:
     """Damage a raw file without touching the original content elsewhere (DVC may link to its cache)."""
     content = path.read_bytes()

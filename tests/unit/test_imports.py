@@ -20,6 +20,7 @@ LAYERS = [
         "seeds",
         "leash",
         "home",
+        "network",
         "outputs",
         "doctor",
         "torchvision_shim",

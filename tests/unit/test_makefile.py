@@ -58,3 +58,33 @@ def test_a_goal_installs_the_extra_that_it_reads(checkout, goal, extra) -> None:
     (checkout / ".venv" / ".installed-study").unlink()
     told = subprocess.run(["make", "-n", goal], cwd=checkout, capture_output=True, text=True)
     assert f"-c constraints.txt -e '.[{extra}]'" in told.stdout, told.stderr
+
+
+FAKE_PYTHON = """#!/bin/bash
+case "$*" in *"-m venv"*) mkdir -p .venv/bin; rm -rf .venv/lib; cp "$0" .venv/bin/python;; esac
+"""
+
+
+@pytest.mark.parametrize("place", ["moved", "copied", "linked", "here"])
+def test_an_environment_that_was_made_for_another_folder_is_made_anew(checkout, tmp_path_factory, place) -> None:
+    """pip's pointer to the code that an environment runs says where it was made."""
+    original = tmp_path_factory.mktemp("original of mine")
+    (original / "src").mkdir()
+    (checkout / "src").mkdir()
+    packages = checkout / ".venv" / "lib" / "python3.11" / "site-packages"
+    packages.mkdir(parents=True)
+    if place == "linked":
+        (checkout / ".venv").rename(original / "venv")
+        (checkout / ".venv").symlink_to(original / "venv")
+    source = {"moved": original / "gone", "here": checkout / "src"}.get(place, original / "src")
+    (packages / "__editable__.ganline-0.1.0.pth").write_text(f"{source}\n")
+    python = checkout / "fake-python"
+    python.write_text(FAKE_PYTHON)
+    python.chmod(0o755)
+    command = ["make", f"PYTHON={python}", ".venv/.installed"]
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ("was made for another folder" in done.stdout) == (place != "here")
+    assert not (checkout / ".venv").is_symlink()
+    if place == "linked":  # the other checkout's environment is not ours to clear
+        assert (original / "venv" / "lib").is_dir()

@@ -11,7 +11,7 @@ import yaml
 from ganline.config import read_yaml
 from ganline.errors import ConfigError, WorkspaceError
 from ganline.line import choose_study
-from ganline.workspace import Workspace, folder_overlay, git, hold, isolate, plain_name
+from ganline.workspace import Workspace, check_code, checkout, folder_overlay, git, hold, isolate, plain_name
 from tests.unit.checkouts import make_checkout
 
 ROOT = Path(__file__).parents[2]
@@ -134,3 +134,100 @@ def test_two_folders_of_one_name_do_not_become_versions_of_one_model(base, tmp_p
 @pytest.mark.parametrize(("text", "plain"), [("Ünïcode", "n-code"), ("...", "images"), ("a b_c-1", "a-b_c-1")])
 def test_any_folder_s_name_becomes_a_plain_one(text, plain) -> None:
     assert plain_name(text) == plain
+
+
+def shell(*command: object) -> str:
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True).stdout
+
+
+def content(root: Path) -> dict[str, bytes]:
+    """Every file but the locks, which are opened for writing."""
+    found = (path for path in root.rglob("*") if path.is_file() and path.suffix != ".lock")
+    return {str(path.relative_to(root)): path.read_bytes() for path in found}
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["copied", "moved"])
+@pytest.mark.parametrize("inside", [False, True], ids=["from the checkout", "from the workspace"])
+def test_workspaces_of_a_copy_are_its_own_and_the_original_is_not_touched(base, tmp_path, moved, inside) -> None:
+    isolate(base, base.beside("other"), {"train": {"seed": 5}})
+    (base.beside("other").root / "dvc.lock").write_text(LOCK)
+    copy = tmp_path / "copy"
+    shell("mv" if moved else "cp", *([] if moved else ["-a"]), base.root, copy)
+    before = None if moved else content(base.root)
+    own = checkout(copy / ".ganline/ws/other" if inside else copy)
+    assert own.home == copy / ".ganline"
+    workspace = Workspace(copy / ".ganline/ws/other", own.home, "other")
+    assert Path(shell("git", "-C", workspace.root, "rev-parse", "--git-common-dir").strip()).resolve() == copy / ".git"
+    isolate(checkout(copy), workspace, {"train": {"seed": 6}})
+    assert read_yaml(workspace.root / "params.yaml")["train"]["seed"] == 6
+    assert (workspace.root / "dvc.lock").read_text() == LOCK  # its results stay
+    assert str(copy / ".dvc" / "cache") in (workspace.root / ".dvc" / "config.local").read_text()
+    assert "prunable" not in shell("git", "-C", copy, "worktree", "list", "--porcelain")
+    assert not base.root.exists() if moved else content(base.root) == before
+
+
+def test_a_workspace_that_the_moved_repository_has_forgotten_is_made_again(base, tmp_path) -> None:
+    isolate(base, base.beside("other"), {})
+    copy = tmp_path / "copy"
+    shell("mv", base.root, copy)
+    shell("git", "-C", copy, "worktree", "prune")
+    own = checkout(copy)
+    isolate(own, own.beside("other"), {"train": {"seed": 6}})
+    assert read_yaml(own.beside("other").root / "params.yaml")["train"]["seed"] == 6
+
+
+def test_the_same_checkout_by_another_name_is_not_a_copy(base, tmp_path) -> None:
+    isolate(base, base.beside("other"), {})
+    before = content(base.root)
+    (tmp_path / "link").symlink_to(base.root)
+    for place in (tmp_path / "link", tmp_path / "link/.ganline/ws/other"):
+        assert checkout(place).home == base.home
+    assert content(base.root) == before
+
+
+def test_a_copy_of_a_git_worktree_alone_is_refused(base, tmp_path) -> None:
+    shell("git", "-C", base.root, "worktree", "add", "-q", "--detach", tmp_path / "feature")
+    assert checkout(tmp_path / "feature").home == base.home  # one that git made shares the main checkout's state
+    shell("cp", "-a", tmp_path / "feature", tmp_path / "copy")
+    with pytest.raises(WorkspaceError, match="copy of a git worktree"):
+        checkout(tmp_path / "copy")
+
+
+def test_a_shared_state_folder_s_workspaces_stay_with_the_checkout_that_made_them(base, tmp_path, monkeypatch) -> None:
+    isolate(base, base.beside("other"), {})
+    shell("git", "clone", "-q", base.root, tmp_path / "clone")
+    monkeypatch.setenv("GANLINE_HOME", str(base.home))
+    clone = checkout(tmp_path / "clone")
+    before = content(base.root)
+    with pytest.raises(WorkspaceError, match="is a workspace of"):
+        isolate(clone, clone.beside("other"), {})
+    assert content(base.root) == before
+
+
+def test_the_code_of_another_checkout_does_not_work_in_this_one(base, tmp_path, monkeypatch) -> None:
+    with pytest.raises(WorkspaceError, match="is another checkout") as caught:
+        check_code(base)
+    assert "make run" in caught.value.remedy
+    check_code(checkout(ROOT))
+    monkeypatch.setattr("ganline.workspace.__file__", str(base.root / "src" / "ganline" / "workspace.py"))
+    isolate(base, base.beside("other"), {})
+    check_code(base)
+    check_code(Workspace(base.beside("other").root, base.home))
+
+
+@pytest.mark.parametrize("moved", ["checkout", "state"])
+def test_a_state_folder_of_its_own_follows_a_moved_checkout_and_may_be_copied(
+    base, tmp_path, monkeypatch, moved
+) -> None:
+    monkeypatch.setenv("GANLINE_HOME", str(tmp_path / "state"))
+    own = checkout(base.root)
+    isolate(own, own.beside("other"), {})
+    shell(*(["mv", base.root, tmp_path / "new"] if moved == "checkout" else ["cp", "-a", own.home, tmp_path / "new"]))
+    if moved == "state":
+        before = content(own.home)
+        monkeypatch.setenv("GANLINE_HOME", str(tmp_path / "new"))
+    own = checkout(tmp_path / "new" if moved == "checkout" else base.root)
+    isolate(own, own.beside("other"), {"train": {"seed": 6}})
+    assert read_yaml(own.beside("other").root / "params.yaml")["train"]["seed"] == 6
+    if moved == "state":
+        assert content(tmp_path / "state") == before

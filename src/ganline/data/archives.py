@@ -25,6 +25,14 @@ class Unreachable(Unavailable):
     """A provider cannot be reached at all: asking it for the next file is no use."""
 
 
+class ProxyFails(Unreachable):
+    """The proxy that `variable` names does not pass on what is asked of it."""
+
+    def __init__(self, text: str, variable: str):
+        super().__init__(text)
+        self.variable = variable
+
+
 @dataclass(frozen=True)
 class PublishedFile:
     """A file whose decompressed bytes are known in advance."""

@@ -15,7 +15,8 @@ from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 from urllib3.util.retry import Retry
 
-from ganline.data.archives import CHUNK, Unavailable, Unreachable
+from ganline.data.archives import CHUNK, ProxyFails, Unavailable, Unreachable
+from ganline.network import ProxyDown, check_proxy_for, proxy_for
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,12 @@ def download(session: requests.Session, url: str, path: Path, *, max_bytes: int,
     """Save the bytes at a URL; a transfer that breaks off is begun again, up to three times in all."""
     for attempt in range(ATTEMPTS):
         try:
+            check_proxy_for(url)
             return _transfer(session, url, path, max_bytes=max_bytes)
+        except ProxyDown as error:
+            raise ProxyFails(str(error), error.variable) from error
+        except requests.exceptions.ProxyError as error:
+            raise _proxy_fails(url, error) from error
         except (requests.exceptions.ConnectTimeout, requests.exceptions.SSLError) as error:
             raise Unreachable(f"cannot connect to {urlsplit(url).hostname} ({type(error).__name__})") from error
         except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ReadTimeout, _BrokenOff) as error:
@@ -62,6 +68,12 @@ def download(session: requests.Session, url: str, path: Path, *, max_bytes: int,
         except requests.exceptions.RequestException as error:
             raise Unavailable(f"{public(url)}: {type(error).__name__}") from error
     raise Unreachable(f"{urlsplit(url).hostname} broke off {ATTEMPTS} times")
+
+
+def _proxy_fails(url: str, error: Exception) -> ProxyFails:
+    """A proxy that answers, and does not pass on: it wants a login, or forbids the address."""
+    variable, proxy = proxy_for(url) or ("http_proxy", "")
+    return ProxyFails(f"the proxy {public(proxy)} of {variable} fails ({_cause(error)})", variable)
 
 
 class _BrokenOff(Exception):

@@ -15,8 +15,9 @@ from typing import IO
 
 import requests
 
-from ganline.data.archives import PublishedFile, Unavailable, Unreachable, adopt, adopt_members
+from ganline.data.archives import ProxyFails, PublishedFile, Unavailable, Unreachable, adopt, adopt_members
 from ganline.data.download import download, open_session, public
+from ganline.network import ProxyDown, check_proxy_for
 
 log = logging.getLogger(__name__)
 
@@ -195,6 +196,10 @@ def _each(
 
 
 def _apt_download(package: str, scratch: Path) -> Path:
+    try:
+        check_proxy_for("http://deb.debian.org")  # apt asks several servers, and each would wait for the same proxy
+    except ProxyDown as error:
+        raise ProxyFails(str(error), error.variable) from error
     download_it = ["apt-get", "download", package]
     log.info("running %s in a temporary folder", " ".join(download_it))
     try:

@@ -26,7 +26,7 @@ from ganline.errors import RegistryError
 from ganline.integrations.mlflow_registry import CHALLENGER, CHAMPION, PROMOTION_TAG, TAKEN_BACK
 from ganline.integrations.mlflow_store import (
     Store,
-    embedded_database,
+    embedded_store,
     is_embedded,
     lock,
     open_store,
@@ -55,11 +55,12 @@ The last is below LOCK_SECONDS: who waits for a server holds this machine's lock
 def model_tags(name: str) -> dict[str, str]:
     """Tags of a registered model, from the embedded database directly where it is that; empty if there is none."""
     if is_embedded():
-        if not embedded_database().is_file():
+        database = embedded_store()
+        if database is None:
             return {}
         try:
-            with closing(connect(embedded_database())) as database:
-                return dict(database.execute(TAGS, (name,)).fetchall())
+            with closing(connect(database)) as connection:
+                return dict(connection.execute(TAGS, (name,)).fetchall())
         except sqlite3.Error as error:
             log.debug("reading the embedded registry directly failed (%s): asking MLflow", error)
     with translated(store_uri()):

@@ -7,26 +7,41 @@ does not import MLflow (3 to 4 seconds).
 from __future__ import annotations
 
 import os
+import re
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 from filelock import FileLock, Timeout
 
+from ganline import __version__, network
 from ganline.environment import set_defaults
 from ganline.errors import ConfigError, GanlineError, RegistryError
 from ganline.home import home
+from ganline.integrations.mlflow_moved import reroot, settle_default
+from ganline.network import NoAnswer, without_userinfo
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "ganline"
 LOCK_SECONDS = 120.0
-PROBE_SECONDS = 5.0
+ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+DATABASES = {"sqlite": 0, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+"""Kinds of databases that MLflow knows, and the port of each."""
+SERVER_OPTIONS = frozenset(
+    f"MLFLOW_{name}"
+    for name in (
+        *("BACKEND_STORE_URI", "READ_REPLICA_BACKEND_STORE_URI", "REGISTRY_STORE_URI", "WORKSPACE_STORE_URI"),
+        *("DEFAULT_ARTIFACT_ROOT", "ARTIFACTS_DESTINATION", "ARTIFACTS_ONLY", "TRACE_ARCHIVAL_CONFIG"),
+        *("STATIC_PREFIX", "GUNICORN_OPTS", "UVICORN_OPTS", "EXPOSE_PROMETHEUS"),
+    )
+)
+WRITER_TAG = "ganline.version"
 # MLflow waits up to 7 x 120 s for a server that does not answer; a user at a terminal should not. Its progress bars
 # count files of a few kilobytes.
 SETTINGS = {
@@ -53,10 +68,13 @@ def is_embedded() -> bool:
     return all(os.environ.get(name) in (None, "", ours) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"))
 
 
-def without_userinfo(url: str) -> str:
-    """The URL without `user:password@`."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+def embedded_store() -> Path | None:
+    """The embedded store's sqlite file, if there is one; it is made this checkout's own first, should it be a copy."""
+    database = embedded_database()
+    if not database.is_file():
+        return None
+    reroot(database, database.with_name("artifacts"), lock=lambda: lock("schema"))
+    return database
 
 
 @dataclass(frozen=True)
@@ -76,9 +94,10 @@ def open_store() -> Store:
     set_defaults()
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    check_addresses()
     uri = store_uri()
-    if uri.startswith(("http://", "https://")):
-        probe(uri)
+    if is_embedded():
+        embedded_store()
     with translated(uri):
         client_type = mlflow_client_type()
         # Two processes that create the schema at once corrupt it, hence the lock around the first client.
@@ -95,6 +114,7 @@ def make_database(client_type: type[MlflowClient]) -> None:
     for left in partial.parent.glob(f"{partial.name}*"):
         left.unlink()
     client_type(tracking_uri=f"sqlite:///{partial}").search_experiments(max_results=1)
+    settle_default(partial, embedded_database().with_name("artifacts"))
     partial.replace(embedded_database())
 
 
@@ -102,7 +122,8 @@ def our_experiment(client: MlflowClient) -> str:
     """Id of the experiment `ganline`, made or restored where needed."""
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is None:
-        location = (home() / "mlflow" / "artifacts").as_uri() if is_embedded() else None
+        # Without one MLflow would put files beside whatever the present folder is.
+        location = None if is_server(store_uri()) else (home() / "mlflow" / "artifacts").as_uri()
         return str(client.create_experiment(EXPERIMENT, artifact_location=location))
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
@@ -120,14 +141,82 @@ def mlflow_client_type() -> type[MlflowClient]:
     return MlflowClient
 
 
-def probe(uri: str) -> None:
-    """Fail in seconds where no server answers. Any HTTP answer counts: a proxy may ask for a login on /health."""
-    import requests
+def is_server(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
+
+
+def check_addresses() -> None:
+    """Raise RegistryError or ConfigError, in seconds, where MLflow's variables name nothing that answers."""
+    for variable in ADDRESSES:
+        uri = os.environ.get(variable, "").strip()
+        if not uri or uri == f"sqlite:///{embedded_database()}":
+            continue
+        try:
+            probe_server(uri) if is_server(uri) else probe_database(variable, uri)
+        except NoAnswer as error:
+            raise RegistryError(
+                f"the MLflow server of {variable}={without_userinfo(uri)} does not answer: {error}",
+                expected=f"a running MLflow server where {variable} points",
+                remedy=f"start it, correct {variable}, or unset it to use the embedded store",
+            ) from error
+
+
+def probe_server(uri: str) -> None:
+    """Raise NoAnswer where no MLflow server answers. One that asks for a login is left to MLflow's client."""
+    answer = network.ask("GET", uri.rstrip("/") + "/version", verify=verification())
+    if answer.ok and not re.fullmatch(r"\d+\.\d+\S*", answer.text.strip()):
+        raise NoAnswer("what answers there is no MLflow server")
+    if answer.status_code >= 500:
+        raise NoAnswer(f"it answers {answer.status_code} {answer.reason}")
+
+
+def verification() -> bool | str:
+    """How MLflow's own client checks a server's certificate."""
+    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
+        return False
+    return os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or True
+
+
+def probe_database(variable: str, uri: str) -> None:
+    """Raise ConfigError for a URI that is neither a server nor a database; NoAnswer where the database refuses.
+
+    MLflow itself would try ten times, for minutes.
+    """
+    from sqlalchemy import create_engine
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        requests.get(uri.rstrip("/") + "/health", timeout=PROBE_SECONDS)
-    except requests.RequestException as error:
-        raise unreachable(uri, type(error).__name__) from error
+        url = make_url(uri)
+    except SQLAlchemyError:
+        url = None
+    kind = url.get_backend_name() if url else None
+    if url is None or kind not in DATABASES:
+        raise ConfigError(
+            f"{variable}={without_userinfo(uri)} names no store that ganline can use",
+            expected="http://HOST:PORT of an MLflow server, or a database: " + ", ".join(DATABASES),
+            remedy=f"correct {variable}, or unset it to use the embedded store"
+            " (MLflow keeps no runs in plain folders any more)",
+        )
+    if kind == "sqlite":
+        path = Path(url.database or "")
+        if not path.is_absolute() or not path.parent.is_dir():
+            raise ConfigError(
+                f"{variable}={uri} names "
+                + ("a folder that does not exist" if path.is_absolute() else "another file in every folder"),
+                expected="sqlite:// and the absolute path of a file in an existing folder: sqlite:////data/mlflow.db",
+                remedy=f"correct {variable}, or unset it to use the embedded store",
+            )
+        return
+    network.connect(url.host or "localhost", url.port or DATABASES[kind])
+    try:
+        engine = create_engine(url)
+        engine.connect().close()
+        engine.dispose()
+    except ImportError as error:
+        raise NoAnswer(f"its driver is not installed ({error})") from error
+    except SQLAlchemyError as error:
+        raise NoAnswer(str(error.__cause__ or error).splitlines()[0]) from error
 
 
 def check_port(port: int) -> None:
@@ -144,12 +233,33 @@ def check_port(port: int) -> None:
             ) from error
 
 
-def unreachable(uri: str, reason: str) -> RegistryError:
-    return RegistryError(
-        f"the MLflow server at {without_userinfo(uri)} does not answer ({reason})",
-        expected="a running MLflow server where MLFLOW_TRACKING_URI points",
-        remedy="start it, correct MLFLOW_TRACKING_URI, or unset it to use the embedded store",
-    )
+def check_store() -> None:
+    """Before a run: whether the store that it will end in answers and lets us write. Raises RegistryError.
+
+    The embedded store is ours and needs no look.
+    """
+    if is_embedded():
+        return
+    store = open_store()
+    with translated(store.uri):
+        store.client.set_experiment_tag(store.experiment_id, WRITER_TAG, __version__)
+
+
+def server_command(port: int) -> list[str]:
+    """`mlflow server` on loopback over our store, for the UI."""
+    places = {
+        "--backend-store-uri": store_uri(),
+        "--registry-store-uri": os.environ.get("MLFLOW_REGISTRY_URI") or store_uri(),
+        "--artifacts-destination": (home() / "mlflow" / "artifacts").as_uri(),  # else the present folder
+    }
+    command = [sys.executable, "-m", "ganline.leash", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    return command + [part for option in places.items() for part in option]
+
+
+def server_environment() -> dict[str, str]:
+    """The environment without the variables by which `mlflow server` would take other options than ours."""
+    kept = {name: value for name, value in os.environ.items() if name not in SERVER_OPTIONS}
+    return kept | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 @contextmanager

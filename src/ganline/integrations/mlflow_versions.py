@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ganline.errors import RegistryError
-from ganline.integrations.mlflow_store import embedded_database, is_embedded, open_store, store_uri, translated
+from ganline.integrations.mlflow_store import (
+    embedded_database,
+    embedded_store,
+    is_embedded,
+    open_store,
+    store_uri,
+    translated,
+)
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +51,11 @@ class Version:
 def versions(name: str) -> list[Version]:
     """All versions of a model, oldest first; empty if there is no such model or no store yet."""
     if is_embedded():
-        if not embedded_database().is_file():
+        database = embedded_store()
+        if database is None:
             return []
         try:
-            return read_versions(embedded_database(), name)
+            return read_versions(database, name)
         except sqlite3.Error as error:
             log.debug("reading the embedded registry directly failed (%s): asking MLflow", error)
     return ask_versions(name)
@@ -56,11 +64,12 @@ def versions(name: str) -> list[Version]:
 def model_names() -> list[str]:
     """Names of all registered models; empty if there is no store yet."""
     if is_embedded():
-        if not embedded_database().is_file():
+        database = embedded_store()
+        if database is None:
             return []
         try:
-            with closing(connect(embedded_database())) as database:
-                return [name for (name,) in database.execute(NAMES)]
+            with closing(connect(database)) as connection:
+                return [name for (name,) in connection.execute(NAMES)]
         except sqlite3.Error as error:
             log.debug("reading the embedded registry directly failed (%s): asking MLflow", error)
     with translated(store_uri()):

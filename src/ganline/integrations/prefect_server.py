@@ -1,0 +1,73 @@
+"""The Prefect server of a run: the one that PREFECT_API_URL names, else an ephemeral one with its state in ours.
+
+Importing this module does not import Prefect (2 seconds).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+
+from ganline import network
+from ganline.errors import WorkspaceError
+from ganline.network import NoAnswer, without_userinfo
+
+API_URL, API_KEY, AUTH_STRING = "PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING"
+TLS_INSECURE, CERTIFICATE = "PREFECT_API_TLS_INSECURE_SKIP_VERIFY", "PREFECT_API_SSL_CERT_FILE"
+# How to reach a server, and how much to say. Everything else (profiles, databases, storage of results) would decide
+# where a run writes.
+KEPT = frozenset(
+    {
+        *(API_URL, API_KEY, AUTH_STRING, TLS_INSECURE, CERTIFICATE),
+        *("PREFECT_API_REQUEST_TIMEOUT", "PREFECT_API_ENABLE_HTTP2", "PREFECT_CLIENT_CUSTOM_HEADERS"),
+        *("PREFECT_CLOUD_API_URL", "PREFECT_CLOUD_UI_URL", "PREFECT_DEBUG_MODE"),
+        *("PREFECT_LOGGING_LEVEL", "PREFECT_LOGGING_COLORS", "PREFECT_SERVER_LOGGING_LEVEL"),
+        *("PREFECT_SERVER_ANALYTICS_ENABLED", "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"),
+    }
+)
+
+
+def flow_environment(env: Mapping[str, str], home: Path) -> dict[str, str]:
+    """Environment of a flow's process: Prefect's own state lies in `home`, whatever the user's variables say."""
+    kept = {name: value for name, value in env.items() if not name.startswith("PREFECT_") or name in KEPT}
+    return kept | {"PREFECT_HOME": str(home / "prefect"), "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true"}
+
+
+def check_server(env: Mapping[str, str]) -> None:
+    """Raise WorkspaceError, in seconds, if PREFECT_API_URL is set and no Prefect server answers there as us."""
+    url = env.get(API_URL, "").strip()
+    if not url:
+        return
+    try:
+        answer = network.ask(
+            "POST", url.rstrip("/") + "/flows/count", json={}, headers=login(env), verify=verification(env)
+        )
+        if answer.status_code in (401, 403):
+            raise NoAnswer(f"it refuses our login ({answer.status_code} {answer.reason}): see {API_KEY}, {AUTH_STRING}")
+        if not answer.ok or not answer.text.strip().isdecimal():
+            raise NoAnswer(
+                f"what answers there is no Prefect API ({answer.status_code} {answer.reason})"
+                + ("" if url.rstrip("/").endswith("/api") or "/accounts/" in url else "; its URL ends with /api")
+            )
+    except NoAnswer as error:
+        raise WorkspaceError(
+            f"the Prefect server of {API_URL}={without_userinfo(url)} does not answer: {error}",
+            expected=f"a running Prefect server where {API_URL} points",
+            remedy=f"start it (prefect server start), correct {API_URL}, or unset it: a run brings its own server",
+        ) from error
+
+
+def login(env: Mapping[str, str]) -> dict[str, str]:
+    """The header with which Prefect's client presents itself."""
+    if key := env.get(API_KEY):
+        return {"Authorization": f"Bearer {key}"}
+    if pair := env.get(AUTH_STRING):
+        return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode("ascii")}
+    return {}
+
+
+def verification(env: Mapping[str, str]) -> bool | str:
+    if env.get(TLS_INSECURE, "").lower() in ("true", "1"):
+        return False
+    return env.get(CERTIFICATE) or True

@@ -1,0 +1,170 @@
+"""MLFLOW_TRACKING_URI and PREFECT_API_URL that lead nowhere: said in seconds, before anything runs."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from ganline import line, network
+from ganline.errors import ConfigError, GanlineError, RegistryError, WorkspaceError
+from ganline.integrations.mlflow_store import check_addresses, server_command, server_environment
+from ganline.integrations.prefect_server import check_server, flow_environment
+from ganline.workspace import Workspace
+from tests.unit import servers
+
+DEAD = {
+    "refused": (servers.refusing, "refused"),
+    "silent": (servers.silent, "within"),
+    "mail": (servers.mail, "does not speak http"),
+    "unknown": (lambda: nullcontext("no-such-host.invalid"), "not known|no answer within"),
+    "web": (lambda: servers.web({}), "is no Prefect API"),
+    "broken": (lambda: servers.web({"/version": (502, ""), "/api/flows/count": (502, "")}), "502"),
+}
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch) -> None:
+    monkeypatch.setattr(network, "SECONDS", 0.5)
+
+
+@pytest.mark.parametrize("kind", DEAD)
+def test_a_dead_prefect_server_is_told_with_its_remedy(kind) -> None:
+    server, reason = DEAD[kind]
+    with server() as place, pytest.raises(WorkspaceError, match=reason) as caught:
+        check_server({"PREFECT_API_URL": f"http://me:secret@{place}/api"})
+    assert "unset it" in caught.value.remedy
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "login"),
+    [
+        ({}, ""),
+        ({"PREFECT_API_KEY": "pnu_1"}, " Bearer pnu_1"),
+        ({"PREFECT_API_AUTH_STRING": "admin:pass"}, " Basic YWRtaW46cGFzcw=="),
+    ],
+)
+def test_a_living_prefect_server_is_asked_as_its_client_would(settings, login) -> None:
+    asked: list[str] = []
+    with servers.web({"/api/flows/count": (200, "3")}, asked) as place:
+        check_server({"PREFECT_API_URL": f"http://{place}/api"} | settings)
+    assert asked == [f"POST /api/flows/count{login}"]
+
+
+def test_a_prefect_server_that_refuses_our_login_or_another_path_is_told(monkeypatch) -> None:
+    with servers.web({"/api/flows/count": (401, "Unauthorized"), "/": (200, "<html>")}) as place:
+        with pytest.raises(WorkspaceError, match="PREFECT_API_AUTH_STRING"):
+            check_server({"PREFECT_API_URL": f"http://{place}/api"})
+        with pytest.raises(WorkspaceError, match="its URL ends with /api"):
+            check_server({"PREFECT_API_URL": f"http://{place}"})
+
+
+def test_without_a_server_nothing_is_asked() -> None:
+    check_server({})
+    check_server({"PREFECT_API_URL": ""})
+
+
+def test_a_flow_keeps_its_state_in_ours_whatever_prefect_s_variables_say(tmp_path) -> None:
+    elsewhere = {
+        "PREFECT_HOME": "/elsewhere",
+        "PREFECT_PROFILE": "work",
+        "PREFECT_API_DATABASE_CONNECTION_URL": "postgresql://h/db",
+        "PREFECT_RESULTS_LOCAL_STORAGE_PATH": "/elsewhere",
+        "PREFECT_LOGGING_SETTINGS_PATH": "/elsewhere",
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+    }
+    kept = {"PREFECT_API_URL": "http://h/api", "PREFECT_LOGGING_LEVEL": "DEBUG", "PATH": "/bin"}
+    env = flow_environment(elsewhere | kept, tmp_path)
+    assert env == kept | {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true"}
+
+
+@pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"])
+@pytest.mark.parametrize("kind", ["refused", "silent", "mail", "unknown", "broken"])
+def test_a_dead_mlflow_server_is_told_with_its_remedy(monkeypatch, kind, variable) -> None:
+    server, reason = DEAD[kind]
+    with server() as place:
+        monkeypatch.setenv(variable, f"http://me:secret@{place}")
+        with pytest.raises(RegistryError, match=reason) as caught:
+            check_addresses()
+    assert variable in str(caught.value) and "unset it" in caught.value.remedy
+    assert "secret" not in str(caught.value)
+
+
+def test_what_answers_must_be_mlflow(monkeypatch) -> None:
+    with servers.web({"/version": (200, "<html>hello</html>")}) as place:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{place}")
+        with pytest.raises(RegistryError, match="no MLflow server"):
+            check_addresses()
+    for version in ({"/version": (200, "3.17.0")}, {"/version": (401, "log in")}):
+        with servers.web(version) as place:
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{place}")
+            check_addresses()  # MLflow's own client presents the login
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("file:///tmp/mlruns", "./mlruns", "/data/mlruns", "databricks", "databricks://profile", "htp://h", "uc:x"),
+        *("sqlite:///mlflow.db", "sqlite://", "sqlite:////no/such/folder/mlflow.db", "localhost:5000", "//h:5000"),
+    ],
+)
+def test_a_store_that_mlflow_or_we_cannot_use_is_refused_with_what_can_be(monkeypatch, uri) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(ConfigError, match="MLFLOW_TRACKING_URI") as caught:
+        check_addresses()
+    assert "unset it" in caught.value.remedy
+
+
+def test_a_database_that_is_down_or_without_driver_is_told_at_once(monkeypatch) -> None:
+    with servers.refusing() as place:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"postgresql://me:secret@{place}/mlflow")
+        with pytest.raises(RegistryError, match="refused") as caught:
+            check_addresses()
+    with servers.mail() as place:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"mysql+nodriver://me:secret@{place}/mlflow")
+        with pytest.raises(GanlineError) as other:
+            check_addresses()
+    assert "secret" not in f"{caught.value}{other.value}"
+
+
+def test_a_run_says_so_before_it_makes_a_workspace(monkeypatch, tmp_path) -> None:
+    base = Workspace(tmp_path / "checkout", tmp_path / "home")
+    for variable, scheme in (("PREFECT_API_URL", "http"), ("MLFLOW_TRACKING_URI", "http"), ("ALL_PROXY", "gopher")):
+        with monkeypatch.context() as set_here, servers.refusing() as place:
+            set_here.setenv(variable, f"{scheme}://{place}")
+            for work in (line.run, line.speedup):
+                started = time.monotonic()
+                with pytest.raises(GanlineError, match=variable):
+                    work(base, ("other", {}), accept=False)
+                assert time.monotonic() - started < 4
+    assert not base.home.exists()
+
+
+def test_the_ui_s_server_writes_into_our_store_whatever_its_variables_say(monkeypatch) -> None:
+    for name in ("BACKEND_STORE_URI", "REGISTRY_STORE_URI", "ARTIFACTS_DESTINATION", "DEFAULT_ARTIFACT_ROOT"):
+        monkeypatch.setenv(f"MLFLOW_{name}", "/elsewhere")
+    assert "/elsewhere" not in " ".join(server_command(5000)) + " ".join(server_environment().values())
+    assert "--registry-store-uri" in server_command(5000)
+
+
+def test_a_user_s_dvc_configuration_moves_neither_cache_nor_index(tmp_path, monkeypatch) -> None:
+    from dvc.repo import Repo
+
+    root = Path(__file__).parents[3]
+    (tmp_path / "user").mkdir()
+    (tmp_path / "user" / "config").write_text(
+        "[core]\n    autostage = true\n[cache]\n    dir = /elsewhere\n    type = symlink\n"
+    )
+    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path / "user"))
+    project = tmp_path / "project"
+    (project / ".dvc").mkdir(parents=True)
+    (project / ".dvc" / "config").write_text((root / ".dvc" / "config").read_text())
+    subprocess.run(["git", "init", "-q", project], check=True)
+    with Repo(str(project)) as repo:
+        assert Path(repo.cache.local.path) == project / ".dvc" / "cache" / "files" / "md5"
+        assert repo.cache.local.cache_types == ["reflink", "copy"]
+        assert not repo.config["core"]["autostage"]
