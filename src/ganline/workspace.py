@@ -19,10 +19,12 @@ from filelock import FileLock, Timeout
 from ganline.config import PARAMS, parse, read_yaml
 from ganline.errors import ConfigError, WorkspaceError
 from ganline.files import write_text
+from ganline.git import git
 from ganline.home import home
+from ganline.integrations.dvc_repo import share_cache
 from ganline.overlay import merge
 from ganline.sharing import describe_left_out
-from ganline.snapshot import DVC_WRITES, SNAPSHOT_MESSAGE, git, stage_changes, temporary_index
+from ganline.snapshot import DVC_WRITES, SNAPSHOT_MESSAGE, stage_changes, temporary_index
 
 log = logging.getLogger(__name__)
 
@@ -127,12 +129,6 @@ def pictures_within(root: Path, params: Mapping[str, Any]) -> list[str]:
     """The source folder of pictures, relative to the checkout, if it lies in it."""
     pictures = Path(str(params["data"]["source"].get("path") or root.parent))
     return [pictures.relative_to(root).as_posix()] if pictures != root and pictures.is_relative_to(root) else []
-
-
-def share_cache(base: Path, root: Path) -> None:
-    """Let a workspace use the checkout's DVC cache, so that equal results are computed once."""
-    cache = base / ".dvc" / "cache"
-    write_text(root / ".dvc" / "config.local", f"[cache]\n    dir = {cache}\n")
 
 
 @contextmanager

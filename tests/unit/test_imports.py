@@ -27,7 +27,7 @@ LAYERS = [
         "sharing",
         "extras",
     },
-    {"side_by_side"},
+    {"side_by_side", "git"},
     {"images", "devices", "ranks", "draws"},
     {"data"},
     {"models"},
