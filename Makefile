@@ -73,9 +73,9 @@ lock: ## pin today's newest versions that pyproject allows in constraints.txt
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT
 	"$$PYTHON" -m venv "$$folder"
 	"$$PYTHON" src/ganline/doctor.py --bounds > "$$folder/bounds.txt"
-	"$$folder/bin/pip" install --quiet -c "$$folder/bounds.txt" $${FROM:+-c "$$FROM"} -e '.[dev]'
+	"$$folder/bin/python" -m pip install --quiet -c "$$folder/bounds.txt" $${FROM:+-c "$$FROM"} -e '.[dev]'
 	{ echo "# Made by \`make lock\`: the exact versions that make run and make test install."; \
-	  "$$folder/bin/pip" freeze --exclude-editable | sed -E 's/^((torch|torchvision)==[^+]*)\+.*/\1/'; } > constraints.txt
+	  "$$folder/bin/python" -m pip freeze --exclude-editable | sed -E 's/^((torch|torchvision)==[^+]*)\+.*/\1/'; } > constraints.txt
 	wc -l constraints.txt
 
 clean: ## remove the environment, artifacts and work in progress; data, DVC cache and registry stay

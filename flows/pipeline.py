@@ -20,13 +20,14 @@ from pathlib import Path
 
 from ganline import effects, leash
 from ganline.config import load_config
-from ganline.environment import set_defaults
+from ganline.environment import drop_git_context, set_defaults
 from ganline.errors import GanlineError
 from ganline.integrations import dvc_repo
 from ganline.promoting import Outcome
 from ganline.stages import GOALS
 
 set_defaults()
+drop_git_context()
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE

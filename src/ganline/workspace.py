@@ -17,10 +17,11 @@ import yaml
 from filelock import FileLock, Timeout
 
 from ganline.config import PARAMS, parse, read_yaml
+from ganline.doctor import MOVE
 from ganline.errors import ConfigError, WorkspaceError
 from ganline.files import write_text
 from ganline.git import git
-from ganline.home import home
+from ganline.home import home, require_usable
 from ganline.integrations.dvc_repo import share_cache
 from ganline.overlay import merge
 from ganline.sharing import describe_left_out
@@ -71,6 +72,7 @@ def checkout(start: Path | None = None) -> Workspace:
             expected="a git clone: DVC versions the data beside the code",
             remedy="`git clone` the project, or here: git init && git add -A && git commit -m start",
         )
+    require_usable(folder, MOVE)
     return Workspace(folder, home(folder))
 
 
