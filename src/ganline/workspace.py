@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -194,7 +195,7 @@ def folder_overlay(base: Workspace, data: Path, resolution: int | None, name: st
         raise ConfigError(
             f"{used_by} is already known as {name!r}, and {data} is another folder",
             expected="one name a folder: models of two data sets must not become versions of one model",
-            remedy=f"name this one: make run DATA={data} NAME=another-name",
+            remedy=f"name this one: make run DATA={shlex.quote(str(data))} NAME=another-name",
         )
     found = {"data": {"source": {"name": "folder", "path": str(data)}}, "prepare": {"resolution": side}}
     return workspace.name, merge(overlay, found | {"register": {"name": f"ganline-{name}"}})

@@ -28,7 +28,7 @@ ONE_STAGE = "stages:\n  one:\n    cmd: cp data/x out\n    deps: [data]\n    outs
 def make_checkout(root: Path) -> Path:
     """A checkout with the real configuration and presets, committed, in a folder of this name."""
     shutil.copytree(ROOT / "presets", root / "presets")
-    for name in ("params.yaml", "dvc.yaml", ".gitignore", ".dvcignore"):
+    for name in ("params.yaml", "dvc.yaml", ".gitignore", ".dvcignore", ".gitattributes"):
         shutil.copyfile(ROOT / name, root / name)
     (root / ".dvc").mkdir()
     shutil.copyfile(ROOT / ".dvc" / "config", root / ".dvc" / "config")
