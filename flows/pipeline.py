@@ -25,7 +25,7 @@ if __name__ == "__main__":
 
 from ganline import effects
 from ganline.config import load_config
-from ganline.environment import set_defaults
+from ganline.environment import drop_git_context, set_defaults
 from ganline.errors import GanlineError, GateError
 from ganline.integrations import dvc_repo
 from ganline.integrations.prefect_server import check_server
@@ -34,6 +34,7 @@ from ganline.stages import GOALS
 from ganline.where_set import with_places
 
 set_defaults()
+drop_git_context()
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -11,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
-from ganline.environment import cache_folders, set_defaults
+from ganline.environment import cache_folders, drop_git_context, set_defaults
 
 set_defaults()
 
@@ -58,6 +59,10 @@ def options(
 
 def main() -> NoReturn:
     """Run a command. A GanlineError becomes one message and exit code 1; anything else is our bug and shows."""
+    drop_git_context()
+    for stream in (sys.stdout, sys.stderr):  # a name may hold what the terminal's encoding cannot
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         result = app(standalone_mode=False)  # what typer.Exit and Ctrl-C were turned into
         code = result if isinstance(result, int) else 0

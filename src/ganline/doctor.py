@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 NEEDED_DISK_GB = 8
@@ -25,6 +26,33 @@ BROKEN = {
     "sqlalchemy": ("2.1", "lets a Prefect schedule silently start nothing"),
 }
 REINSTALL = "in the project's folder: .venv/bin/python -m pip install -c constraints.txt -e ."
+
+# What a path of ours may not hold, and which tool below us would take it apart there.
+UNUSABLE = {
+    ":": "lists of folders (PATH, PYTHONPATH) are taken apart there",
+    "?": "the address of a database ends there",
+    **dict.fromkeys("{}", "DVC would fill in what stands between braces"),
+    **dict.fromkeys('$`"', "the scripts of a Python environment would run what follows"),
+}
+
+MOVE = "move the checkout to a folder with a plainer name"
+
+
+def unusable(path):
+    """Why the checkout or its state cannot lie at a path: one sentence, empty if they can."""
+    for character in str(path):
+        reason = UNUSABLE.get(character)
+        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):  # control, undecodable bytes, line ends
+            reason = "configuration files cannot name it"
+        if reason:
+            return f"the path {str(path)!a} holds {character!a}: {reason}"
+    return ""
+
+
+def check_path():
+    here = Path(__file__).resolve().parents[2]
+    reason = unusable(here)
+    return (MISSING, reason, MOVE) if reason else (GOOD, str(here), "")
 
 
 def check_python():
@@ -120,6 +148,7 @@ NEEDED = {
     "git": lambda: check_tool("git", "Debian, Ubuntu: apt-get install git"),
     "make": lambda: check_tool("make", "Debian, Ubuntu: apt-get install make"),
     "repository": check_repository,
+    "path": check_path,
     "disk": check_disk,
 }
 USEFUL = {"environment": check_environment, "packages": check_packages, "compiler": check_compiler, "gpu": check_gpu}
@@ -140,5 +169,7 @@ if __name__ == "__main__":
         raise SystemExit(0)
     text, healthy = report(everything="--needed" not in sys.argv)
     if text:
-        print(text)
+        # A path may hold what the terminal's encoding cannot.
+        encoding = sys.stdout.encoding or "ascii"
+        print(text.encode(encoding, "backslashreplace").decode(encoding))
     raise SystemExit(0 if healthy else 1)

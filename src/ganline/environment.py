@@ -35,6 +35,21 @@ CACHES: Mapping[str, str] = {
 }
 
 
+# What git exports to its hooks and aliases (`git rev-parse --local-env-vars`), and others that change what a path or a
+# patch means. Set, they lead every git below us, DVC's included, into another repository. GIT_CONFIG_COUNT
+# is not among them: people set it on purpose, for instance to trust a folder (safe.directory).
+GIT_CONTEXT = frozenset(
+    f"GIT_{name}"
+    for name in (
+        *("DIR", "WORK_TREE", "IMPLICIT_WORK_TREE", "COMMON_DIR", "INDEX_FILE", "PREFIX", "NAMESPACE"),
+        *("OBJECT_DIRECTORY", "ALTERNATE_OBJECT_DIRECTORIES", "QUARANTINE_PATH", "SHALLOW_FILE", "GRAFT_FILE"),
+        *("CONFIG", "CONFIG_PARAMETERS", "REPLACE_REF_BASE", "NO_REPLACE_OBJECTS", "INTERNAL_SUPER_PREFIX"),
+        *("LITERAL_PATHSPECS", "GLOB_PATHSPECS", "NOGLOB_PATHSPECS", "ICASE_PATHSPECS"),
+        *("ATTR_SOURCE", "EXTERNAL_DIFF", "DIFF_OPTS"),
+    )
+)
+
+
 def set_defaults() -> None:
     """Set every default that the user has not set."""
     for name, value in DEFAULTS.items():
@@ -65,3 +80,14 @@ def is_proxy(variable: str) -> bool:
 def cache_folders(state: Path) -> dict[str, str]:
     """Variables that keep libraries' caches in our state folder, not in the user's home folder or under /var/tmp."""
     return {name: str(state / "cache" / folder) for name, folder in CACHES.items()}
+
+
+def without_git_context(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what would lead git into another repository than the one that a command names."""
+    return {name: value for name, value in environment.items() if name not in GIT_CONTEXT}
+
+
+def drop_git_context() -> None:
+    """For a program of ours, at its start: it and its children work where they stand, not where a git hook stood."""
+    for name in GIT_CONTEXT & os.environ.keys():
+        del os.environ[name]

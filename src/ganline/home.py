@@ -7,13 +7,25 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ganline.doctor import MOVE, unusable
 from ganline.errors import WorkspaceError
 
 
 def home(start: Path | None = None) -> Path:
-    """GANLINE_HOME, else .ganline in the main checkout around `start` (the present folder); absolute."""
+    """GANLINE_HOME, else .ganline in the main checkout around `start` (the present folder); absolute.
+
+    Raises WorkspaceError where a tool below us would write elsewhere than at this path.
+    """
     named = os.environ.get("GANLINE_HOME")
-    return Path(named).expanduser().resolve() if named else main_checkout(start) / ".ganline"
+    folder = Path(named).expanduser().resolve() if named else main_checkout(start) / ".ganline"
+    require_usable(folder, "set GANLINE_HOME to a plainer path" if named else MOVE)
+    return folder
+
+
+def require_usable(folder: Path, remedy: str) -> None:
+    """Raise WorkspaceError where the checkout or its state cannot lie at a path."""
+    if reason := unusable(folder):
+        raise WorkspaceError(reason, remedy=remedy)
 
 
 def main_checkout(start: Path | None = None) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import signal
 import sys
 import time
@@ -173,8 +174,8 @@ def tell(workspace: Workspace, standing: effects.Standing) -> None:
     print(f"\n  report      {root / REPORT}")
     print(f"  samples     {root / SAMPLES}")
     print(f"  data        {root / VALIDATE / 'report.html'}")
-    print(f"\n  registry    make ui; .venv/bin/ganline history {standing.name}")
+    print(f"\n  registry    make ui; .venv/bin/ganline history {shlex.quote(standing.name)}")
     labels = config.train.model.class_conditional
-    print(f"  more        .venv/bin/ganline generate --model {name} --n 64 --seed 0 -o grid.png")
+    print(f"  more        .venv/bin/ganline generate --model {shlex.quote(name)} --n 64 --seed 0 -o grid.png")
     if labels:
         print("              (add --label NAME for one class)")

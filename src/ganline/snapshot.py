@@ -5,8 +5,6 @@ A registered version's patch and an isolated workspace are made from the same ch
 
 from __future__ import annotations
 
-import os
-import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganline.errors import WorkspaceError
+from ganline.git import git, git_bytes
 from ganline.sharing import CODE_FOLDERS, choose, is_secret
 
 SNAPSHOT_MESSAGE = "ganline snapshot of a working tree"
-NOBODY = ("-c", "user.name=ganline", "-c", "user.email=ganline@localhost")
 DVC_WRITES = ("data.dvc", "dvc.lock", "expectations/previous.json")
 """Versions of data and results: they travel apart, or stay with a workspace."""
 
@@ -36,26 +34,6 @@ class Patch:
         return {**self.code_left_out, **self.strays}
 
 
-def git_bytes(root: Path, *arguments: str, env: Mapping[str, str] | None = None, stdin: bytes = b"") -> bytes:
-    """Output of a git command that must work. Raises WorkspaceError with git's own words."""
-    command = ["git", "-C", str(root), *NOBODY, *arguments]
-    try:
-        result = subprocess.run(command, capture_output=True, input=stdin, env=env, check=False)
-    except FileNotFoundError as error:
-        raise WorkspaceError(
-            "git is not installed", remedy="install git, for instance `apt-get install git`"
-        ) from error
-    if result.returncode:
-        words = result.stderr.decode(errors="replace").strip()
-        raise WorkspaceError(f"git {arguments[0]} failed in {root}: {words}")
-    return result.stdout
-
-
-def git(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
-    """As `git_bytes`, as text without white space around it."""
-    return git_bytes(root, *arguments, env=env).decode(errors="replace").strip()
-
-
 def base_commit(root: Path) -> str | None:
     """The newest commit of the user's own history (a workspace's snapshot is looked through); None without any."""
     try:
@@ -67,9 +45,9 @@ def base_commit(root: Path) -> str | None:
 
 @contextmanager
 def temporary_index() -> Iterator[dict[str, str]]:
-    """Environment in which git works on an index of its own."""
+    """What to add to the environment of `git`, to work on an index of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        yield os.environ | {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+        yield {"GIT_INDEX_FILE": str(Path(folder) / "index")}
 
 
 def stage_changes(root: Path, commit: str, env: Mapping[str, str], *, apart: Sequence[str]) -> dict[str, str]:

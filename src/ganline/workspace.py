@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,13 +18,16 @@ import yaml
 from filelock import FileLock, Timeout
 
 from ganline.config import PARAMS, Config, parse, read_yaml
+from ganline.doctor import MOVE
 from ganline.environment import cache_folders
 from ganline.errors import ConfigError, GanlineError, WorkspaceError
 from ganline.files import write_text
-from ganline.home import admin_folder, checkout_around, home, is_held, is_stale, main_checkout
+from ganline.git import git
+from ganline.home import admin_folder, checkout_around, home, is_held, is_stale, main_checkout, require_usable
+from ganline.integrations.dvc_repo import share_cache
 from ganline.overlay import merge
 from ganline.sharing import describe_left_out
-from ganline.snapshot import DVC_WRITES, SNAPSHOT_MESSAGE, git, stage_changes, temporary_index
+from ganline.snapshot import DVC_WRITES, SNAPSHOT_MESSAGE, stage_changes, temporary_index
 from ganline.where_set import preset_file
 
 log = logging.getLogger(__name__)
@@ -76,6 +80,7 @@ def checkout(start: Path | None = None) -> Workspace:
             expected="a git clone: DVC versions the data beside the code",
             remedy="`git clone` the project, or here: git init && git add -A && git commit -m start",
         )
+    require_usable(folder, MOVE)
     workspace = Workspace(folder, home(folder))
     adopt_workspaces(workspace.home)
     return workspace
@@ -190,12 +195,6 @@ def pictures_within(root: Path, params: Mapping[str, Any]) -> list[str]:
     return [pictures.relative_to(root).as_posix()] if pictures != root and pictures.is_relative_to(root) else []
 
 
-def share_cache(base: Path, root: Path) -> None:
-    """Let a workspace use the checkout's DVC cache, so that equal results are computed once."""
-    cache = base / ".dvc" / "cache"
-    write_text(root / ".dvc" / "config.local", f"[cache]\n    dir = {cache}\n")
-
-
 @contextmanager
 def hold(workspace: Workspace) -> Iterator[None]:
     """One line at a time in a workspace. The holder clears locks that a killed DVC left behind.
@@ -270,7 +269,7 @@ def folder_overlay(base: Workspace, data: Path, resolution: int | None, name: st
         raise ConfigError(
             f"{used_by} is already known as {name!r}, and {data} is another folder",
             expected="one name a folder: models of two data sets must not become versions of one model",
-            remedy=f"name this one: make run DATA={data} NAME=another-name",
+            remedy=f"name this one: make run DATA={shlex.quote(str(data))} NAME=another-name",
         )
     found = {"data": {"source": {"name": "folder", "path": str(data)}}, "prepare": {"resolution": side}}
     return workspace.name, merge(overlay, found | {"register": {"name": f"ganline-{name}"}})

@@ -29,7 +29,7 @@ LAYERS = [
         "sharing",
         "extras",
     },
-    {"side_by_side"},
+    {"side_by_side", "git"},
     {"images", "devices", "ranks", "draws"},
     {"data"},
     {"models"},

@@ -9,6 +9,7 @@ ViT has no LayerScale.
 from __future__ import annotations
 
 import io
+import shlex
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -26,9 +27,9 @@ from ganline.files import sha256_file, sha256_json
 State = Mapping[str, torch.Tensor]
 
 CONVERT = (
-    'on a machine where you trust it: python -c "import torch; from safetensors.torch import save_file; '
-    "save_file({{k: v.contiguous() for k, v in torch.jit.load('{source}', map_location='cpu').state_dict().items() "
-    "if k.startswith('visual.')}}, '{target}')\"; then set weights and sha256 to the new file"
+    'on a machine where you trust it: python -c "import sys, torch; from safetensors.torch import save_file; '
+    "save_file({{k: v.contiguous() for k, v in torch.jit.load(sys.argv[1], map_location='cpu').state_dict().items() "
+    "if k.startswith('visual.')}}, sys.argv[2])\" {source} {target}; then set weights and sha256 to the new file"
 )
 
 
@@ -316,7 +317,9 @@ def read_tensors(path: Path, name: str) -> State:
         raise ConfigError(
             f"{name}: {path} is a TorchScript archive, and opening one executes the code in it",
             expected="a file of plain tensors",
-            remedy=CONVERT.format(source=path, target=path.with_suffix(".safetensors")),
+            remedy=CONVERT.format(
+                source=shlex.quote(str(path)), target=shlex.quote(str(path.with_suffix(".safetensors")))
+            ),
         )
     state, cause = None, None
     try:

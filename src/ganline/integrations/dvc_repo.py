@@ -5,17 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
-from ganline.errors import DataError
+from ganline.errors import DataError, WorkspaceError
 from ganline.files import write_text
 from ganline.leash import kill_descendants
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+    from networkx import DiGraph
 
 DATA_DVC = "data.dvc"
 ACCEPTED = ".dvc/tmp/accepted-data.dvc"  # data.dvc as fetch left it: DVC rewrites its own without asking
@@ -27,22 +33,30 @@ HINTS = ("To track the changes", "To enable auto staging", "\tgit add", "\tdvc c
 Say = Callable[[str], None]
 
 
+def needed_stages(repo: Repo, goals: Sequence[str]) -> DiGraph:
+    """DVC's graph with edges from what a stage needs to the stage; with `goals` only they and their needs."""
+    from networkx import ancestors
+
+    graph = repo.index.graph.reverse()
+    if not goals:
+        return graph
+    wanted = {stage for stage in graph if getattr(stage, "name", None) in goals}
+    return graph.subgraph(wanted.union(*(ancestors(graph, stage) for stage in wanted)))
+
+
 def stage_order(root: Path, goals: Sequence[str] = ()) -> list[str]:
     """Names of dvc.yaml's stages in topological order (the tracked data is no stage), as they stand there if that is
     one: so `dvc repro` walks too, and dvc.lock gets its entries in one order. With `goals` only they and their needs.
     """
     from dvc.repo import Repo
-    from networkx import ancestors, lexicographical_topological_sort
+    from networkx import lexicographical_topological_sort
 
-    places = {name: place for place, name in enumerate(yaml.safe_load((root / "dvc.yaml").read_text())["stages"])}
+    listed = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    places = {name: place for place, name in enumerate(listed)}
     with Repo(str(root)) as repo:
-        # The graph's edges lead from a stage to what it needs.
-        graph = repo.index.graph.reverse()
-        wanted = {stage for stage in graph if getattr(stage, "name", None) in goals}
-        if goals:
-            graph = graph.subgraph(wanted.union(*(ancestors(graph, stage) for stage in wanted)))
         order = lexicographical_topological_sort(
-            graph, key=lambda stage: (places.get(getattr(stage, "name", ""), -1), stage.addressing)
+            needed_stages(repo, goals),
+            key=lambda stage: (places.get(getattr(stage, "name", ""), -1), stage.addressing),
         )
         return [stage.name for stage in order if getattr(stage, "cmd", None)]
 
@@ -55,11 +69,12 @@ def is_current(root: Path, goals: Sequence[str] = ()) -> bool:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    # A bare name would be looked for in the dvc.yaml of the folder that this process works in.
-    named = [f"{root / 'dvc.yaml'}:{goal}" for goal in goals]
     try:
-        with Repo(str(root)) as repo:
-            return not repo.status(named or None, with_deps=bool(named))
+        # Stages are asked as objects: a name is looked for in the present folder, and DVC takes an address
+        # (FOLDER/dvc.yaml:NAME) apart at any @, : or backslash of the folder.
+        with Repo(str(root)) as repo, repo.lock:
+            stages = list(needed_stages(repo, goals))
+            return bool(stages) and not any(stage.status(check_updates=True) for stage in stages)
     except DvcException as error:
         log.info("DVC cannot tell whether anything changed: %s", error)
         return False
@@ -132,6 +147,39 @@ def is_cached(root: Path, version: str) -> bool:
 
     with Repo(str(root)) as repo:
         return bool(repo.cache.local.exists(version))
+
+
+def cache_folder(root: Path) -> Path:
+    """Where DVC keeps the content of the project at `root`, by its own configuration files."""
+    from dvc.config import Config
+
+    named = Config(str(root / ".dvc"))["cache"].get("dir")
+    return Path(named) if named else root / ".dvc" / "cache"
+
+
+def share_cache(base: Path, root: Path) -> None:
+    """Let the project at `root` use the DVC cache of `base`, so that equal results are computed once.
+
+    Raises WorkspaceError where DVC's configuration cannot hold the path of the cache.
+    """
+    from configobj import ConfigObj, ConfigObjError  # the library by which DVC reads it
+    from dvc.exceptions import DvcException
+
+    cache, settings = cache_folder(base), root / ".dvc" / "config.local"
+    # Relative where it can be: so it holds nothing of where the checkout lies, and stays right when that moves.
+    inside = root.is_relative_to(base) and cache.is_relative_to(base)
+    named = os.path.relpath(cache, settings.parent) if inside else str(cache)
+    try:
+        write_text(settings, "\n".join([*ConfigObj({"cache": {"dir": named}}).write(), ""]))
+        found = cache_folder(root)
+    except (ConfigObjError, DvcException):
+        found = None
+    if found != cache:
+        settings.unlink(missing_ok=True)
+        raise WorkspaceError(
+            f"DVC's configuration cannot hold the path {str(cache)!r}",
+            remedy="move the checkout to a folder with a plain name, or unset GANLINE_HOME",
+        )
 
 
 def run_dvc(root: Path, arguments: list[str], *, say: Say, env: Mapping[str, str] | None = None) -> int:

@@ -7,6 +7,7 @@ any stage) and a new MLflow run each time.
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,11 +65,11 @@ def told(root: Path) -> str:
     lines = [found["verdict"]["words"], ""] + [f"  {name:9} {root / SPEEDUP / file}" for name, file in places.items()]
     lines.append("  runs      make ui")
     own = load_config(root).captions.encoder
-    encoder = f" --encoder {own.path}" if own else ""
+    encoder = ["--encoder", own.path] if own else []
     for file in sorted((root / STUDENTS).glob("*/prompts.json")):
         prompt = read_json(file)["texts"]["train"][0]
-        command = f'.venv/bin/ganline generate --model {file.parent}{encoder} --prompt "{prompt}" -o images.png'
-        lines.append(f"  prompts   {command}")
+        options = ["--model", str(file.parent), *encoder, "--prompt", prompt, "-o", "images.png"]
+        lines.append(f"  prompts   {shlex.join(['.venv/bin/ganline', 'generate', *options])}")
     return "\n".join(lines)
 
 

@@ -1,0 +1,49 @@
+"""git as a tool of ours: it works in the repository that we name, whatever the caller exported or configured."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from ganline.environment import without_git_context
+from ganline.errors import WorkspaceError
+
+# Commits of ours are nobody's and unsigned. A user's hooks and file watchers are for the user's own work, and colours
+# or signatures would be read as part of an answer. Everything else that the user configured (safe.directory, filters)
+# holds.
+SETTINGS = {
+    "user.name": "ganline",
+    "user.email": "ganline@localhost",
+    "commit.gpgSign": "false",
+    "core.fsmonitor": "false",
+    "core.hooksPath": os.devnull,
+    "color.ui": "false",
+    "log.showSignature": "false",
+}
+OPTIONS = tuple(part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}"))
+
+
+def git_bytes(root: Path, *arguments: str, env: Mapping[str, str] | None = None, stdin: bytes = b"") -> bytes:
+    """Output of a git command that must work. `env` is added to this process's environment.
+
+    Raises WorkspaceError with git's own words.
+    """
+    command = ["git", "-C", str(root), *OPTIONS, *arguments]
+    environment = {**without_git_context(os.environ), **(env or {})}
+    try:
+        result = subprocess.run(command, capture_output=True, input=stdin, env=environment, check=False)
+    except FileNotFoundError as error:
+        raise WorkspaceError(
+            "git is not installed", remedy="install git, for instance `apt-get install git`"
+        ) from error
+    if result.returncode:
+        message = result.stderr.decode(errors="replace").strip()
+        raise WorkspaceError(f"git {arguments[0]} failed in {root}: {message}")
+    return result.stdout
+
+
+def git(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
+    """As `git_bytes`, as text without white space around it."""
+    return git_bytes(root, *arguments, env=env).decode(errors="surrogateescape").strip()
