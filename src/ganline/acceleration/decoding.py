@@ -58,7 +58,7 @@ class CompiledTeacher(Generator):
     def __init__(self, teacher: Teacher):
         super().__init__()
         self.z_dim, self.num_classes, self.prompt_dim = teacher.z_dim, teacher.num_classes, teacher.prompt_dim
-        self.teacher = teacher
+        self.teacher, self.micro_batch = teacher, teacher.micro_batch
         self.steps = StaticStepper(teacher).eval()
         self.positions = [torch.tensor([t], device=self.steps.head.device) for t in range(teacher.z_dim)]
         self.caches: dict[int, Caches] = {}

@@ -26,7 +26,7 @@ from ganline.errors import BundleError, ConfigError
 from ganline.images import to_pixels
 from ganline.language.config import HEAD
 from ganline.language.drawing import phi
-from ganline.language.teacher import Teacher
+from ganline.language.teacher import MICRO_BATCH, Teacher
 from ganline.models.spec import Generator
 
 Form = Literal["onnx", "int8"]
@@ -215,7 +215,7 @@ class OnnxTeacher(Generator):
     ):
         super().__init__()
         self.z_dim, self.num_classes, self.prompt_dim = (facts[name] for name in FACTS[:3])
-        self.rows_an_image, self.threads = facts["rows_an_image"], threads
+        self.rows_an_image, self.threads, self.micro_batch = facts["rows_an_image"], threads, MICRO_BATCH
         self.step, self.decoder, self.tables = step, decoder, tables
         self.lanes: dict[tuple[int, int], Lane] = {}
         self.lock = threading.Lock()

@@ -1,8 +1,8 @@
 """Images from a generator. Image i depends on (G, seed, i, condition, truncation): on no other image, and not on n.
 
 Kernels may choose their order of additions by the size of a batch and by a row's slot in it, which moves last bits. So
-G always runs MICRO_BATCH rows, and an image has a slot of its own. Whatever fills the other slots (images of the same
-request, of other requests, or padding), its bytes are the same. One image costs one micro-batch.
+G always runs `G.micro_batch` rows, and an image has a slot of its own. Whatever fills the other slots (images of this
+request, of others, or padding), its bytes are the same. One image costs one micro-batch.
 
 How labels are drawn: what measures a class-conditional G, and what prepares it for that, asks for each class as often
 as training images have it (`label_histogram`). Pictures, the calibration of int8 and answers to a user who names no
@@ -25,8 +25,6 @@ from ganline.seeds import generator
 
 CHUNK = 64
 """Images whose latents and labels are drawn together."""
-MICRO_BATCH = 8
-"""Rows that G runs at once, padded where fewer are needed: benchmarks/micro_batches.py has the choice."""
 
 
 def latents(seed: int, chunk: int, z_dim: int) -> torch.Tensor:
@@ -88,7 +86,7 @@ def draw_inputs(
     An image's slot counts the earlier images of its seed that the same network of G makes, so that they fill
     micro-batches; it begins at the seed, so that requests with other seeds fit beside them.
     """
-    tell = tell or G.tell
+    tell, size = tell or G.tell, micro_batch_of(G)
     earlier = torch.zeros(len(G.networks()), dtype=torch.int64)
     for chunk in range(-(-n // CHUNK)):
         z, labels = latents(seed, chunk, G.z_dim), None
@@ -104,18 +102,24 @@ def draw_inputs(
         made = one_hot(network, len(earlier))
         rank = (earlier + made.cumsum(0) - made).gather(1, network[:, None])[:, 0]
         earlier = earlier + made.sum(0)
-        inputs = Inputs(z, condition, (seed % MICRO_BATCH + rank) % MICRO_BATCH, labels)
+        inputs = Inputs(z, condition, (seed % size + rank) % size, labels)
         yield inputs.rows(slice(min(CHUNK, n - chunk * CHUNK)))
 
 
-def micro_batches(slots: torch.Tensor) -> torch.Tensor:
-    """Rows of each micro-batch, int64 [m, MICRO_BATCH], -1 where a slot stays empty; `slots` int64 [n], n > 0.
+def micro_batch_of(G: Generator) -> int:
+    """Rows that each network of G runs at once."""
+    (size,) = {network.micro_batch for network in G.networks()}
+    return size
+
+
+def micro_batches(slots: torch.Tensor, size: int) -> torch.Tensor:
+    """Rows of each micro-batch, int64 [m, size], -1 where a slot stays empty; `slots` int64 [n], n > 0.
 
     The k-th row that wants a slot gets it in micro-batch k.
     """
-    wanted = one_hot(slots, MICRO_BATCH)
+    wanted = one_hot(slots, size)
     turn = (wanted.cumsum(0) - 1).gather(1, slots[:, None])[:, 0]
-    table = torch.full((int(turn.max()) + 1, MICRO_BATCH), -1)
+    table = torch.full((int(turn.max()) + 1, size), -1)
     table[turn, slots] = torch.arange(len(slots))
     return table
 
@@ -124,7 +128,7 @@ def micro_batches(slots: torch.Tensor) -> torch.Tensor:
 def run_G(G: Generator, inputs: Inputs, *, compute: Compute, truncation: float = 1.0) -> torch.Tensor:
     """Images uint8 [n, C, H, W] on the device, in the order of the inputs, which may be of any requests.
 
-    Every pass is one of MICRO_BATCH rows. An empty slot repeats another row.
+    Every pass is one of `G.micro_batch` rows. An empty slot repeats another row.
     """
     own, network = G.route(inputs.z)
     z = own.to(compute.device, compute.dtype)
@@ -135,7 +139,7 @@ def run_G(G: Generator, inputs: Inputs, *, compute: Compute, truncation: float =
     pixels: torch.Tensor | None = None
     for k, member in enumerate(G.networks()):
         rows = (network == k).nonzero()[:, 0]
-        for batch in micro_batches(inputs.slots[rows]) if len(rows) else ():
+        for batch in micro_batches(inputs.slots[rows], member.micro_batch) if len(rows) else ():
             slots = (batch >= 0).nonzero()[:, 0]
             filled = rows[torch.where(batch >= 0, batch, batch.max())].to(compute.device)
             told = None if condition is None else condition[filled]

@@ -31,6 +31,8 @@ class Generator(nn.Module):
     z_dim: int
     num_classes: int
     prompt_dim: int = 0
+    micro_batch: int = 8
+    """Rows that a sampler runs at once, padded where fewer are needed; benchmarks/micro_batches.py has the choice."""
     tell: Tell | None = None
     """How samplers put a class into the words that G understands; None where G is told labels."""
 

@@ -13,14 +13,16 @@ from ganline.acceleration.mixture import mixture
 from ganline.acceleration.quantize import quantize_generator
 from ganline.acceleration.runtime import OnnxMixture, open_generator
 from ganline.devices import Compute, pick
-from ganline.models.sampling import MICRO_BATCH, Inputs, draw_inputs, micro_batches, run_G, sample
+from ganline.models.sampling import Inputs, draw_inputs, micro_batches, run_G, sample
 from ganline.models.spec import Generator
 from tests.unit.acceleration.small import drawn, small
+from tests.unit.teachers import teacher
 from tests.unit.variants import FAMILIES, LABELS
 
 N, SEEDS = 4000, (0, 5)
+MICRO_BATCH = Generator.micro_batch
 K = len(LABELS)
-BACKENDS = ["torch", "torch mixture", "onnx", "int8", "onnx mixture"]
+BACKENDS = ["torch", "torch mixture", "onnx", "int8", "onnx mixture", "language model"]
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,7 @@ def backend(request, files) -> Generator:
         "onnx": lambda: open_generator(files / "onnx-0.onnx"),
         "int8": lambda: open_generator(files / "int8-0.onnx"),
         "onnx mixture": lambda: OnnxMixture([open_generator(files / f"onnx-{number}.onnx") for number in range(2)]),
+        "language model": teacher,
     }[request.param]()
 
 
@@ -147,7 +150,7 @@ def test_requests_of_different_seeds_share_a_micro_batch() -> None:
 
 
 def test_rows_take_the_slots_that_are_theirs() -> None:
-    table = micro_batches(torch.tensor([2, 2, 0, 7, 2]))
+    table = micro_batches(torch.tensor([2, 2, 0, 7, 2]), 8)
     assert table.tolist() == [[2, -1, 0, -1, -1, -1, -1, 3], [-1, -1, 1] + [-1] * 5, [-1, -1, 4] + [-1] * 5]
 
 
