@@ -145,6 +145,10 @@ def test_a_served_model_answers_with_the_images_that_python_gets(home, make_bund
             expected = generator.sample(3, seed=11, truncation=0.7, label=label)
             assert np.array_equal(pictures[first : first + 3], expected[:, 0])
         assert [row["label"] for row in rows] == ["square"] * 3 + ["circle"] * 3
+        few = request | {"params": request["params"] | {"n": 1}}
+        few["dataframe_split"] = {"columns": ["label"], "data": [["circle"], ["square"], ["circle"]]}
+        alone = requests.post(f"{url}/invocations", json=few, timeout=60).json()["predictions"]
+        assert [row["image"] for row in alone] == [rows[i]["image"] for i in (3, 0, 3)], "bytes depend on the request"
         bare = requests.post(f"{url}/invocations", json={"dataframe_records": [{}]}, timeout=60)
         assert bare.status_code == 200, bare.text
         assert len(bare.json()["predictions"]) == 1

@@ -36,6 +36,21 @@ def test_an_image_depends_on_seed_and_index_alone_not_on_n(generator):
     assert not np.array_equal(many[0], many[64])
 
 
+def test_the_command_line_gives_the_images_that_python_gets_for_every_n(make_bundle, tmp_path):
+    from typer.testing import CliRunner
+
+    from ganline.cli import app
+
+    folder = make_bundle()
+    expected = ganline.load(str(folder)).sample(70, seed=5, label="square")
+    for n in (1, 13, 70):
+        command = ["generate", "--model", str(folder), "--n", str(n), "--seed", "5", "--label", "square"]
+        result = CliRunner().invoke(app, [*command, "-o", str(tmp_path / f"{n}.npz")])
+        assert result.exit_code == 0, result.output
+        with np.load(tmp_path / f"{n}.npz") as arrays:
+            assert np.array_equal(arrays["images"], expected[:n])
+
+
 def test_loading_again_gives_the_same_images(make_bundle):
     folder = make_bundle()
     assert np.array_equal(ganline.load(str(folder)).sample(4), ganline.load(str(folder)).sample(4))
