@@ -7,7 +7,18 @@ import sys
 
 import pytest
 
-HEAVY = {"torch", "mlflow", "prefect", "dvc", "great_expectations", "pandas", "scipy", "sklearn", "matplotlib"}
+HEAVY = {
+    "torch",
+    "mlflow",
+    "prefect",
+    "dvc",
+    "great_expectations",
+    "pandas",
+    "scipy",
+    "sklearn",
+    "matplotlib",
+    "requests",
+}
 LIGHT = ("ganline.config", "ganline.cli", "ganline.line", "ganline.promoting", "ganline.language.encoder_folder")
 """Modules that a command imports before it knows whether there is anything to do."""
 

@@ -1,4 +1,7 @@
-"""HTTP downloads: short time-outs, a few retries with back-off, a cap on bytes, a progress bar on terminals."""
+"""HTTP downloads: short time-outs, a few retries with back-off, a cap on bytes, a progress bar on terminals.
+
+requests is imported when something is downloaded: every command reads this module with the sources of data.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-import requests
-import urllib3
-from requests.adapters import HTTPAdapter
 from tqdm import tqdm
-from urllib3.util.retry import Retry
 
 from ganline.data.archives import CHUNK, ProxyFails, Unavailable, Unreachable
 from ganline.network import ProxyDown, check_proxy_for, proxy_for
+
+if TYPE_CHECKING:
+    import requests
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +36,10 @@ def public(url: str) -> str:
 @contextmanager
 def open_session(*, backoff_s: float = 0.5) -> Iterator[requests.Session]:
     """A session that tries a refused connection twice and a busy server four times."""
+    import requests
+    from requests.adapters import HTTPAdapter
+    from urllib3.util.retry import Retry
+
     retry = Retry(
         total=3,
         connect=1,
@@ -50,6 +57,8 @@ def open_session(*, backoff_s: float = 0.5) -> Iterator[requests.Session]:
 
 def download(session: requests.Session, url: str, path: Path, *, max_bytes: int, backoff_s: float = 0.5) -> None:
     """Save the bytes at a URL; a transfer that breaks off is begun again, up to three times in all."""
+    import requests
+
     for attempt in range(ATTEMPTS):
         try:
             check_proxy_for(url)
@@ -98,6 +107,9 @@ def _transfer(session: requests.Session, url: str, path: Path, *, max_bytes: int
 
 
 def _read(response: requests.Response) -> bytes:
+    import requests
+    import urllib3
+
     try:
         return response.raw.read(CHUNK, decode_content=False)
     except urllib3.exceptions.ReadTimeoutError as error:

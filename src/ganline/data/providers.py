@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
-
-import requests
+from typing import IO, TYPE_CHECKING
 
 from ganline.data.archives import ProxyFails, PublishedFile, Unavailable, Unreachable, adopt, adopt_members
 from ganline.data.download import download, open_session, public
 from ganline.network import ProxyDown, check_proxy_for
+
+if TYPE_CHECKING:
+    import requests
 
 log = logging.getLogger(__name__)
 
