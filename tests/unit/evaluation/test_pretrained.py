@@ -331,7 +331,7 @@ def test_torchscript_is_not_opened_and_the_remedy_converts_it(monkeypatch, tmp_p
     with pytest.raises(ConfigError, match="TorchScript archive") as caught:
         load_pretrained(config_of(path, "clip-vit-b-32"), pick("fp32"))
     command = caught.value.remedy.split("trust it: ")[1].split("; then set")[0]
-    subprocess.run(command.replace("python", shlex.quote(sys.executable), 1), shell=True, check=True)
+    subprocess.run(["sh", "-c", command.replace("python", shlex.quote(sys.executable), 1)], check=True)
     extract = load_pretrained(config_of(path.with_suffix(".safetensors"), "clip-vit-b-32"), pick("fp32"))
     with torch.inference_mode():
         torch.testing.assert_close(extract.net(example), visual(example))
