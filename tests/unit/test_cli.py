@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -62,3 +63,13 @@ def test_a_number_of_ranks_that_is_none_is_refused(text, monkeypatch) -> None:
     monkeypatch.setenv("GANLINE_RANKS", text)
     with pytest.raises(ConfigError, match=f"GANLINE_RANKS is {text!r}"):
         cli.asked_ranks()
+
+
+def test_a_name_that_the_terminal_cannot_write_is_no_traceback(monkeypatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    monkeypatch.setattr(cli, "app", lambda **_: print("日本 \udcff", flush=True))
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    assert written.getvalue() == b"\\u65e5\\u672c \\udcff\n"

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -129,7 +130,7 @@ def require_own_moves(name: str, ledger: Ledger, known: Sequence[Version]) -> No
     if ledger.champion is not None and is_moved(ledger, known):
         alias, number = holder(known, CHAMPION), ledger.champion.version
         there = "was taken away" if alias is None else f"was moved to version {alias}"
-        back = f"put it back: ganline rollback {name} --to {number}"
+        back = f"put it back: ganline rollback {shlex.quote(name)} --to {number}"
         raise RegistryError(
             f"the alias champion of {name} {there} by hand: the ledger has version {number}",
             expected="moves by `ganline promote` and `ganline rollback`, which write down who, when and why",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shlex
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -319,14 +322,16 @@ class Archive(torch.nn.Module):
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_torchscript_is_not_opened_and_the_remedy_converts_it(monkeypatch, tmp_path) -> None:
-    network, path = NETWORKS["clip-vit-b-32"], tmp_path / "ViT-B-32.pt"
+    network, path = NETWORKS["clip-vit-b-32"], tmp_path / "it's a $HOME" / "ViT-B-32.pt"
+    path.parent.mkdir()
     monkeypatch.setitem(NETWORKS, "clip-vit-b-32", replace(network, options=dict(network.options) | {"depth": 1}))
     visual, example = empty("clip-vit-b-32").to_empty(device="cpu"), torch.zeros(1, 3, 224, 224)
     visual.load_state_dict(invent({key: tensor.shape for key, tensor in visual.state_dict().items()}))
     torch.jit.trace(Archive(visual.eval()), example, check_trace=False).save(str(path))
     with pytest.raises(ConfigError, match="TorchScript archive") as caught:
         load_pretrained(config_of(path, "clip-vit-b-32"), pick("fp32"))
-    exec(caught.value.remedy.split('python -c "')[1].split('"')[0])
+    command = caught.value.remedy.split("trust it: ")[1].split("; then set")[0]
+    subprocess.run(["sh", "-c", command.replace("python", shlex.quote(sys.executable), 1)], check=True)
     extract = load_pretrained(config_of(path.with_suffix(".safetensors"), "clip-vit-b-32"), pick("fp32"))
     with torch.inference_mode():
         torch.testing.assert_close(extract.net(example), visual(example))
