@@ -13,7 +13,7 @@ def test_no_planted_secret_is_in_what_the_flow_writes_in_the_checkout_and_isolat
     with planted_project(tmp_path) as project:
         (project.root / "presets" / "other.yaml").write_text("train: {seed: 11}\nregister: {name: other}\n")
         output = project.must("ganline", "run") + project.must("ganline", "run", "--preset", "other")
-        assert "tiny version 1, alias champion" in output and "other version 1, alias champion" in output
+        assert "tiny version 1, alias" in output and "other version 1, alias" in output
         assert leaks(tmp_path, project) == []
         assert [name for name, secret in CANARIES.items() if secret.decode() in output] == []
         travelled = {NEW, CHANGED, "presets/other.yaml"}
