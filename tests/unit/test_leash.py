@@ -109,9 +109,9 @@ def test_a_command_dies_with_the_make_that_it_runs_for_but_not_with_a_shell(tmp_
 
 LEADER = """
 import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-print(child.pid, flush=True)
-child.wait()
+children = [subprocess.Popen(["sleep", "60"]) for _ in range(60)]
+print(*(child.pid for child in children), flush=True)
+children[0].wait()
 """
 
 
@@ -130,9 +130,10 @@ os._exit(0)
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    pid = int(process.stdout.readline())
+    pids = [int(pid) for pid in process.stdout.readline().split()]
     process.wait(timeout=30)
-    assert gone(pid)
+    assert len(pids) == 60
+    assert all(gone(pid, within=2.0) for pid in pids)
     kill_descendants(process.pid, itself=True)  # none left is no error
 
 
