@@ -105,3 +105,99 @@ def test_a_command_dies_with_the_make_that_it_runs_for_but_not_with_a_shell(tmp_
         assert gone(child_pid, within=10.0 if dies else 2.0) == dies
         if not dies:
             os.kill(child_pid, signal.SIGKILL)
+
+
+LEADER = """
+import subprocess, sys, time
+children = [subprocess.Popen(["sleep", "60"]) for _ in range(60)]
+print(*(child.pid for child in children), flush=True)
+children[0].wait()
+"""
+
+
+def test_all_descendants_die_even_where_a_parent_ends_as_soon_as_its_child_does() -> None:
+    """A server's main process that waits for its workers ends the process whose thread kills them."""
+    from ganline.leash import kill_descendants
+
+    code = f"""
+import os, subprocess, sys, threading
+from ganline.leash import kill_descendants
+leader = subprocess.Popen([sys.executable, "-c", {LEADER!r}], stdout=subprocess.PIPE, text=True)
+print(leader.stdout.readline(), flush=True)
+threading.Thread(target=kill_descendants, args=(os.getpid(),), daemon=True).start()
+leader.wait()
+os._exit(0)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    pids = [int(pid) for pid in process.stdout.readline().split()]
+    process.wait(timeout=30)
+    assert len(pids) == 60
+    assert all(gone(pid, within=2.0) for pid in pids)
+    kill_descendants(process.pid, itself=True)  # none left is no error
+
+
+GOODBYE = """
+import signal, subprocess, sys, time
+def leave(*_):
+    print("goodbye", flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, leave)
+left_behind = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+print(left_behind.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda stop: stop.name)
+def test_a_stop_lets_a_command_say_goodbye_and_takes_what_it_started(stop) -> None:
+    code = f"""
+import os, sys
+from pathlib import Path
+from ganline.leash import run_to_its_end
+try:
+    run_to_its_end([sys.executable, "-c", {GOODBYE!r}], cwd=Path.cwd(), env=os.environ)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    pid = int(process.stdout.readline())
+    process.send_signal(stop)
+    assert process.wait(timeout=30) == 130
+    assert process.stdout.readline() == "goodbye\n"
+    assert gone(pid)
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    code = """
+import os, signal, sys
+from pathlib import Path
+from ganline.leash import run_to_its_end
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+command = [sys.executable, "-c", "import os, signal; os.kill(os.getppid(), signal.SIGHUP)"]
+sys.exit(run_to_its_end(command, cwd=Path.cwd(), env=os.environ))
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 0
+
+
+def test_a_pause_pauses_the_children_and_sigcont_lets_them_go_on() -> None:
+    code = """
+import os, sys
+from pathlib import Path
+from ganline.leash import run_to_its_end
+run_to_its_end([sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"],
+               cwd=Path.cwd(), env=os.environ)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout is not None
+    child = psutil.Process(int(process.stdout.readline()))
+    for sent, states in ((signal.SIGTSTP, {psutil.STATUS_STOPPED}), (signal.SIGCONT, {psutil.STATUS_SLEEPING})):
+        process.send_signal(sent)
+        end = time.monotonic() + 10
+        while {child.status(), psutil.Process(process.pid).status()} != states and time.monotonic() < end:
+            time.sleep(0.1)
+        assert {child.status(), psutil.Process(process.pid).status()} == states
+    process.terminate()
+    process.wait(timeout=30)
+    assert gone(child.pid)

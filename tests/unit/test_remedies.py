@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from ganline import where_set
 from ganline.cli import app
 from ganline.config import Config, fields_of, is_key, read_yaml
 from ganline.errors import ConfigError
+from ganline.overlay import merge
 from ganline.workspace import Workspace, folder_overlay, hold, isolate
 from tests.unit.checkouts import make_checkout
 
@@ -149,6 +151,38 @@ def test_for_a_folder_of_images_the_preset_decides_what_it_sets_and_the_command_
     own.write_text(own.read_text().replace("epochs: 5", "epochs: 77"))
     isolate(base, workspace, folder_overlay(base, tmp_path / "cats", 32, None)[1])
     assert read_yaml(workspace.root / "params.yaml")["extractor"]["epochs"] == 9
+
+
+def leaves(content: dict, prefix: str = "") -> list[str]:
+    found = []
+    for key, value in content.items():
+        found += leaves(value, f"{prefix}{key}.") if isinstance(value, dict) and value else [f"{prefix}{key}"]
+    return found
+
+
+def changed(content: dict, key: str, to: object) -> dict:
+    """The mapping with one dotted key changed."""
+    first, _, rest = key.partition(".")
+    return content | {first: changed(content.get(first) or {}, rest, to) if rest else to}
+
+
+@pytest.mark.parametrize("preset", ["folder", "cifar10-r3gan", "speedup-tiny"])
+def test_a_change_of_any_key_where_it_is_said_to_be_set_has_an_effect(preset, base, monkeypatch) -> None:
+    monkeypatch.setattr(where_set, "mapping", cache(where_set.mapping))
+    workspace, name = base.beside("folder-cats-64" if preset == "folder" else preset), f"presets/{preset}.yaml"
+    params, overlay = read_yaml(base.root / "params.yaml"), read_yaml(base.root / name)
+    workspace.root.mkdir(parents=True)
+    (workspace.root / "params.yaml").write_text(yaml.safe_dump(merge(params, overlay)))
+    keys = [key for key in leaves(merge(params, overlay)) if not key.endswith(".name")]
+    assert len(keys) > 60
+    for key in keys:
+        place = where_set.where_set(workspace.root, key)
+        if place == f"in {base.root / 'params.yaml'}":
+            now = merge(changed(params, key, "other"), overlay)
+        else:
+            assert place == f"in {base.root / name}", key
+            now = merge(params, changed(overlay, key, "other"))
+        assert where_set.value(now, key) == "other", (key, place)
 
 
 def test_a_message_ends_with_the_places_of_its_keys(base, tmp_path, monkeypatch) -> None:

@@ -194,7 +194,8 @@ def run_dvc(root: Path, arguments: list[str], *, say: Say, env: Mapping[str, str
             say(line.rstrip())
         return process.wait()
     finally:
-        kill_descendants(process.pid, itself=True)  # where the walk is stopped, the stage stops first
+        if process.poll() is None:  # the walk is being stopped: the stage stops first
+            kill_descendants(process.pid, itself=True)
 
 
 def run_stage(root: Path, stage: str, *, say: Say, env: Mapping[str, str] | None = None) -> tuple[int, str]:
