@@ -613,7 +613,8 @@ def test_an_alias_that_was_moved_by_hand_is_told_before_training(gate) -> None:
     gate.enter(1), gate.promote()
     gate.enter(2)
     mlflow_store.open_store().client.set_registered_model_alias(gate.name, "champion", "2")
-    made = preflight.of_model(load_config(gate.root), gate.root, Kind("shapes", 8, 1, None), "this run")
+    registered = preflight.read_registered(gate.name)
+    made = preflight.of_model(load_config(gate.root), gate.root, Kind("shapes", 8, 1, None), "this run", registered)
     (error,) = preflight.problems(made, preflight.UNDECIDABLE)
     assert "was moved to version 2 by hand" in str(error)
 
