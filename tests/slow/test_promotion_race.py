@@ -221,11 +221,12 @@ def test_what_a_killed_machine_left_half_done_is_finished_by_another(url, make_b
     assert base.root.is_dir()
 
 
-def test_what_a_champion_on_a_server_makes_is_read_from_one_small_file(url, make_bundle, tmp_path) -> None:
+def test_what_a_champion_on_a_server_makes_is_read_from_one_small_file(url, make_bundle, tmp_path, monkeypatch) -> None:
     first_champion(make_bundle, tmp_path)
+    monkeypatch.setenv("GANLINE_HOME", str(tmp_path / "another machine"))
     found = preflight.read_registered("shapes")
     assert found.champion_kind == Kind("shapes", 8, 1, ("circle", "square", "half circle"))
-    kept = [path.name for path in (mlflow_store.home() / "cache").rglob("*") if path.is_file()]
+    kept = [path.name for path in (tmp_path / "another machine" / "cache").rglob("*") if path.is_file()]
     assert kept == [f"{versions('shapes')[0].tags['ganline.bundle']}.json"]
     assert preflight.read_registered("shapes") == found
 
