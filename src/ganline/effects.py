@@ -251,7 +251,7 @@ def register(root: Path) -> Registration:
     """
     from ganline.integrations.mlflow_registry import register as register_bundle
     from ganline.integrations.mlflow_tracking import finish
-    from ganline.preflight import UNDECIDABLE, of_model, require
+    from ganline.preflight import UNDECIDABLE, of_model, read_registered, require
     from ganline.registry.kind import kind_of_model
 
     config = load_config(root)
@@ -259,7 +259,7 @@ def register(root: Path) -> Registration:
         if not (root / needed).is_file():
             raise RegistryError(f"there is no {needed} to register", remedy="run `dvc repro`, or `make run`")
     model = kind_of_model(read_json(root / MODEL / "model.json"))
-    require(of_model(config, root, model, "artifacts/model"), UNDECIDABLE)
+    require(of_model(config, root, model, "artifacts/model", read_registered(config.register_.name)), UNDECIDABLE)
     metrics = read_json(root / METRICS)
     training = begun_training(config, root) or restored_training(config, root)
     training.follow(tensorboard=config.tracking.tensorboard)

@@ -315,16 +315,20 @@ def after_prepare(config: Config, root: Path) -> Facts:
     return Facts(config, root, kind, registered=registered, counts=meta["counts"], empty_classes=empty)
 
 
-def of_model(config: Config, root: Path, kind: Kind, who: str) -> Facts:
+def of_model(config: Config, root: Path, kind: Kind, who: str, registered: Registered) -> Facts:
     """What is known of a model that is made already: `kind`, from its model.json. `root` holds the gate's data."""
     path = root / PREPARE / "dataset.json"
     counts = read_json(path).get("counts") if path.is_file() else None
-    return Facts(config, root, kind, who, read_registered(config.register_.name), counts=counts)
+    return Facts(config, root, kind, who, registered, counts=counts)
 
 
 def read_registered(name: str) -> Registered:
     """What the registry holds under a name. Raises RegistryError if it cannot be asked."""
-    ledger, known = ledger_and_versions(name)
+    return registered_of(*ledger_and_versions(name))
+
+
+def registered_of(ledger: Ledger, known: Sequence[Version]) -> Registered:
+    """The same from a ledger and versions that were read already."""
     champion = champion_version(ledger, known)
     if champion is None:
         return Registered(ledger, known)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ganline import preflight
 from ganline.config import read_yaml
 from ganline.files import sha256_file, write_json
 from ganline.integrations import mlflow_ledger, mlflow_store
@@ -20,6 +21,7 @@ from ganline.integrations.mlflow_registry import Lineage, register
 from ganline.integrations.mlflow_versions import versions
 from ganline.overlay import merge
 from ganline.promoting import promote, rollback
+from ganline.registry.kind import Kind
 from ganline.registry.promotion import FloorsConfig
 from ganline.weighing import Instruments
 from ganline.workspace import Workspace
@@ -217,6 +219,16 @@ def test_what_a_killed_machine_left_half_done_is_finished_by_another(url, make_b
     assert leftover_locks() == []
     assert rollback("shapes").version == 1
     assert base.root.is_dir()
+
+
+def test_what_a_champion_on_a_server_makes_is_read_from_one_small_file(url, make_bundle, tmp_path, monkeypatch) -> None:
+    first_champion(make_bundle, tmp_path)
+    monkeypatch.setenv("GANLINE_HOME", str(tmp_path / "another machine"))
+    found = preflight.read_registered("shapes")
+    assert found.champion_kind == Kind("shapes", 8, 1, ("circle", "square", "half circle"))
+    kept = [path.name for path in (tmp_path / "another machine" / "cache").rglob("*") if path.is_file()]
+    assert kept == [f"{versions('shapes')[0].tags['ganline.bundle']}.json"]
+    assert preflight.read_registered("shapes") == found
 
 
 if __name__ == "__main__":

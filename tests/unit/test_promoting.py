@@ -5,23 +5,27 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 
-from ganline import cli, effects, promoting, weighing
+from ganline import cli, effects, preflight, promoting, weighing
 from ganline.config import load_config, read_yaml
 from ganline.errors import ConfigError, GateError, RegistryError
 from ganline.files import read_json, sha256_file, write_json
-from ganline.integrations import dvc_repo, mlflow_store
+from ganline.integrations import dvc_repo, mlflow_ledger, mlflow_store
 from ganline.integrations.mlflow_ledger import MlflowShelf, ledger_of
-from ganline.integrations.mlflow_registry import Lineage, register
+from ganline.integrations.mlflow_registry import Lineage, fetch, register
 from ganline.integrations.mlflow_versions import versions
 from ganline.overlay import merge
 from ganline.promoting import ADOPTED, Outcome, history, is_decided, promote, promote_own, rollback
+from ganline.registry.kind import Kind
 from ganline.stages.places import METRICS, REPORT, USEFULNESS
 from ganline.weighing import Instruments, Measured
 from ganline.workspace import Workspace
@@ -432,7 +436,8 @@ def test_a_decision_that_ends_between_two_looks_is_not_taken_for_a_move_by_hand(
             gate.promote()
         return ledger
 
-    monkeypatch.setattr(promoting, "ledger_of", overtaken)
+    for module in (promoting, mlflow_ledger):
+        monkeypatch.setattr(module, "ledger_of", overtaken)
     if command == "promote":
         assert gate.promote().action == "kept"
     else:
@@ -526,16 +531,92 @@ def test_without_a_workspace_or_its_data_the_error_says_what_to_do(gate, tmp_pat
         gate.promote()
 
 
-@pytest.mark.parametrize("change", [{"name": "squares"}, {"resolution": 16}, {"channels": 3}, {"labels": ["circle"]}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "squares"},
+        {"resolution": 16},
+        {"channels": 3},
+        {"labels": ["circle"]},
+        {"labels": ["circle", "square", "moon"]},
+    ],
+)
 def test_bundles_of_other_images_are_refused_with_what_to_do(gate, change) -> None:
     gate.enter(1), gate.promote()
     gate.enter(2, **better(1))
     path = gate.root / "artifacts" / "prepare" / "dataset.json"
     write_json(path, read_json(path) | change)
-    with pytest.raises(GateError, match="paints shapes at 8 px") as error:
+    with pytest.raises(GateError, match="makes shapes, 8 px, grey, classes circle, square, half circle") as error:
         gate.promote()
     assert "register.name" in str(error.value)
     assert gate.measured == []
+
+
+def enter_in_colour(gate) -> int:
+    gate.make_bundle = partial(gate.make_bundle, channels=3)
+    path = gate.root / "artifacts" / "prepare" / "dataset.json"
+    write_json(path, read_json(path) | {"channels": 3})
+    return gate.enter(2, **better(1))
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_version_of_another_kind_than_the_champion_is_refused_before_measuring_even_with_force(gate, force) -> None:
+    gate.enter(1), gate.promote()
+    enter_in_colour(gate)
+    with pytest.raises(GateError, match="3 channels, not 1") as error:
+        gate.promote(force=force, reason="I want it")
+    assert f"the champion, {gate.name} version 1" in str(error.value) and "--force promotes" in str(error.value)
+    assert gate.measured == [] and len(gate.actions) == 1
+
+
+def test_a_first_champion_is_compared_with_nobody_whatever_waited_before(gate) -> None:
+    gate.enter(1)
+    enter_in_colour(gate)
+    assert gate.promote().action == "first"
+    with pytest.raises(GateError, match="1 channels, not 3"):
+        gate.promote(version=1)
+
+
+def test_register_refuses_what_could_never_be_promoted_and_registers_nothing(gate) -> None:
+    gate.enter(1), gate.promote()
+    path = gate.root / "artifacts" / "model" / "model.json"
+    write_json(path, read_json(path) | {"labels": ["circle", "square", "moon"]})
+    for name in (USEFULNESS, REPORT):
+        write_json(gate.root / name, {})
+    with pytest.raises(GateError, match="more classes: moon; without classes: half circle"):
+        effects.register(gate.root)
+    assert len(versions(gate.name)) == 1
+
+
+@pytest.mark.parametrize("damage", ["gone", "changed"])
+def test_a_champion_whose_bundle_cannot_be_read_is_told_before_training(gate, damage) -> None:
+    gate.enter(1), gate.promote()
+    path = fetch(versions(gate.name)[0], Path()) / "model.json"
+    path.unlink() if damage == "gone" else path.write_text("{}")
+    registered = preflight.read_registered(gate.name)
+    assert registered.champion == 1 and registered.champion_kind is None
+    assert f"the bundle of {gate.name} version 1" in str(registered.unreadable)
+
+
+def test_the_registry_is_read_before_training_without_importing_mlflow(gate) -> None:
+    gate.enter(1), gate.promote()
+    code = (
+        "import sys; from ganline import preflight\n"
+        f"found = preflight.read_registered({gate.name!r})\n"
+        "assert found.champion == 1 and found.champion_kind.labels == ('circle', 'square', 'half circle'), found\n"
+        "sys.exit(bool({'mlflow', 'prefect', 'great_expectations', 'torch'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_alias_that_was_moved_by_hand_is_told_before_training(gate) -> None:
+    gate.enter(1), gate.promote()
+    gate.enter(2)
+    mlflow_store.open_store().client.set_registered_model_alias(gate.name, "champion", "2")
+    registered = preflight.read_registered(gate.name)
+    made = preflight.of_model(load_config(gate.root), gate.root, Kind("shapes", 8, 1, None), "this run", registered)
+    (error,) = preflight.problems(made, preflight.UNDECIDABLE)
+    assert "was moved to version 2 by hand" in str(error)
 
 
 def test_unknown_names_and_versions_are_answered_with_what_there_is(gate) -> None:
