@@ -26,13 +26,13 @@ DEAD = {
 }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def impatient(monkeypatch) -> None:
     monkeypatch.setattr(network, "SECONDS", 0.5)
 
 
 @pytest.mark.parametrize("kind", DEAD)
-def test_a_dead_prefect_server_is_told_with_its_remedy(kind) -> None:
+def test_a_dead_prefect_server_is_told_with_its_remedy(impatient, kind) -> None:
     server, reason = DEAD[kind]
     with server() as place, pytest.raises(WorkspaceError, match=reason) as caught:
         check_server({"PREFECT_API_URL": f"http://me:secret@{place}/api"})
@@ -84,7 +84,7 @@ def test_a_flow_keeps_its_state_in_ours_whatever_prefect_s_variables_say(tmp_pat
 
 @pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"])
 @pytest.mark.parametrize("kind", ["refused", "silent", "mail", "unknown", "broken"])
-def test_a_dead_mlflow_server_is_told_with_its_remedy(monkeypatch, kind, variable) -> None:
+def test_a_dead_mlflow_server_is_told_with_its_remedy(impatient, monkeypatch, kind, variable) -> None:
     server, reason = DEAD[kind]
     with server() as place:
         monkeypatch.setenv(variable, f"http://me:secret@{place}")
