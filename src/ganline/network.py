@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from http.client import HTTPConnection, HTTPException
 from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -89,13 +90,30 @@ def check_proxy_for(url: str) -> None:
 
 @lru_cache
 def refusal(proxy: str) -> str | None:
-    """Why a proxy accepts no connection; None if it does."""
+    """Why a proxy takes no requests; None if it does."""
     parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     try:
-        connect(parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 80))
+        host, port = parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 80)
+        connect(host, port)
+        if parts.scheme == "http":
+            within(lambda: ping(host, port))
     except (NoAnswer, ValueError) as error:
         return str(error)
+    except (OSError, HTTPException) as error:
+        return reason_of(error)
     return None
+
+
+def ping(host: str, port: int) -> None:
+    """Ask an HTTP proxy for what it has to answer itself (RFC 9110, section 7.6.2): a 400 or a 407 will do."""
+    connection = HTTPConnection(host, port, timeout=SECONDS)
+    try:
+        connection.request("OPTIONS", "*", headers={"Max-Forwards": "0"})
+        connection.getresponse()
+    except ConnectionError:  # closed without a word: whether it passes anything on, the request itself will show
+        pass
+    finally:
+        connection.close()
 
 
 def connect(host: str, port: int) -> None:

@@ -65,6 +65,12 @@ def test_a_dead_proxy_is_named_without_its_password(monkeypatch, impatient, serv
     assert "secret" not in str(caught.value)
 
 
+def test_a_living_proxy_is_used(monkeypatch) -> None:
+    with servers.web({"http://published.invalid/x": (200, "passed on")}) as place:
+        monkeypatch.setenv("http_proxy", f"http://{place}")
+        assert ask("GET", "http://published.invalid/x").text == "passed on"
+
+
 def test_a_dead_proxy_is_waited_for_once(monkeypatch, impatient) -> None:
     asked = []
     monkeypatch.setattr(network, "connect", lambda *place: asked.append(place) or (_ for _ in ()).throw(NoAnswer("no")))

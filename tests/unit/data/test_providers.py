@@ -9,6 +9,7 @@ import os
 import stat
 import tarfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,11 +17,13 @@ from pathlib import Path
 
 import pytest
 
+from ganline import network
 from ganline.data import download, providers
 from ganline.data.archives import PublishedFile, Unavailable, Unreachable
 from ganline.data.chain import all_mirrors, obtain
 from ganline.data.providers import Layout, Provider, archive_site, debian_package, installed, mirror, site
 from ganline.errors import FetchError
+from tests.unit import servers
 
 IMAGES, LABELS = b"images" * 1000, b"labels" * 100
 FILES = tuple(PublishedFile(n, hashlib.sha256(c).hexdigest(), len(c)) for n, c in (("a", IMAGES), ("b", LABELS)))
@@ -271,3 +274,26 @@ def test_when_all_fail_one_error_names_each_provider_its_reason_and_the_way_out(
 def test_mirrors_of_the_environment_follow_the_configured_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GANLINE_MIRROR", "/b, https://c ,,/a")
     assert all_mirrors(("/a",)) == ("/a", "/b", "https://c")
+
+
+@pytest.mark.parametrize("server", [servers.refusing, servers.silent])
+def test_a_dead_proxy_is_named_once_for_all_addresses_and_folders_still_serve(tmp_path, monkeypatch, server) -> None:
+    monkeypatch.setattr(network, "SECONDS", 0.5)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("a", "b"):
+        (tmp_path / "mirror" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "mirror" / name).write_bytes(CONTENT[name])
+    (tmp_path / "out").mkdir()
+    sites = [site("https://one.invalid"), site("https://two.invalid"), debian_package("some-data", "usr/share")]
+    with server() as place:
+        monkeypatch.setenv("https_proxy", f"http://me:secret@{place}")
+        monkeypatch.setenv("http_proxy", f"http://me:secret@{place}")
+        started = time.monotonic()
+        with pytest.raises(FetchError, match=f"the proxy http://{place} of https_proxy fails") as caught:
+            obtain("set", FILES, sites, tmp_path / "out")
+        assert time.monotonic() - started < 10
+        assert caught.value.remedy.startswith("correct or unset http")
+        assert "secret" not in str(caught.value)
+        obtain("set", FILES, [*sites, mirror(str(tmp_path / "mirror"), LAYOUT)], tmp_path / "out")
+    assert (tmp_path / "out" / "a").read_bytes() == IMAGES
