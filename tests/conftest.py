@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """GANLINE_HOME of each test is a folder of its own."""
     monkeypatch.setenv("GANLINE_HOME", str(tmp_path_factory.mktemp("home")))
-    for name in ("MLFLOW_TRACKING_URI", "GANLINE_MIRROR", "GANLINE_OWNER"):
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "PREFECT_API_URL", "GANLINE_MIRROR", "GANLINE_OWNER"):
         monkeypatch.delenv(name, raising=False)
 
 

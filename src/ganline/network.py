@@ -110,6 +110,8 @@ def ping(host: str, port: int) -> None:
     try:
         connection.request("OPTIONS", "*", headers={"Max-Forwards": "0"})
         connection.getresponse()
+    except TimeoutError:
+        raise NoAnswer(REASONS["ReadTimeout"].format(seconds=SECONDS)) from None
     except ConnectionError:  # closed without a word: whether it passes anything on, the request itself will show
         pass
     finally:
