@@ -112,45 +112,46 @@ def micro_batch_of(G: Generator) -> int:
     return size
 
 
-def micro_batches(slots: torch.Tensor, size: int) -> torch.Tensor:
-    """Rows of each micro-batch, int64 [m, size], -1 where a slot stays empty; `slots` int64 [n], n > 0.
+def micro_batches(slots: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(rows of each micro-batch, int64 [m, size]; where among all those each row stands, int64 [n]) for slots [n].
 
-    The k-th row that wants a slot gets it in micro-batch k.
+    The k-th row that wants a slot gets it in micro-batch k. Slots that nobody wants there repeat row 0.
     """
-    wanted = one_hot(slots, size)
-    turn = (wanted.cumsum(0) - 1).gather(1, slots[:, None])[:, 0]
-    table = torch.full((int(turn.max()) + 1, size), -1)
-    table[turn, slots] = torch.arange(len(slots))
-    return table
+    turn = (one_hot(slots, size).cumsum(0) - 1).gather(1, slots[:, None])[:, 0]
+    places = turn * size + slots
+    rows = torch.zeros((int(turn.max()) + 1) * size, dtype=torch.int64)
+    rows[places] = torch.arange(len(slots))
+    return rows.view(-1, size), places
 
 
 @torch.inference_mode()
 def run_G(G: Generator, inputs: Inputs, *, compute: Compute, truncation: float = 1.0) -> torch.Tensor:
-    """Images uint8 [n, C, H, W] on the device, in the order of the inputs, which may be of any requests.
+    """Images uint8 [n, C, H, W] on the device, in the order of the inputs, which may be of any requests; n > 0.
 
-    Every pass is one of `G.micro_batch` rows. An empty slot repeats another row.
+    Every pass is one of `G.micro_batch` rows.
     """
+
+    def images_of(member: Generator, rows: torch.Tensor) -> torch.Tensor:
+        told = None if condition is None else condition[rows]
+        with compute.precision():
+            return to_pixels(
+                member(z[rows], told) if truncation == 1.0 else member.truncated(z[rows], told, truncation)
+            )
+
     own, network = G.route(inputs.z)
-    z = own.to(compute.device, compute.dtype)
-    condition = inputs.condition
+    z, condition = own.to(compute.device, compute.dtype), inputs.condition
     if condition is not None:
-        dtype = compute.dtype if condition.is_floating_point() else condition.dtype
-        condition = condition.to(compute.device, dtype)
-    pixels: torch.Tensor | None = None
+        condition = condition.to(compute.device, compute.dtype if condition.is_floating_point() else None)
+    made, order = [], []
     for k, member in enumerate(G.networks()):
         rows = (network == k).nonzero()[:, 0]
-        for batch in micro_batches(inputs.slots[rows], member.micro_batch) if len(rows) else ():
-            slots = (batch >= 0).nonzero()[:, 0]
-            filled = rows[torch.where(batch >= 0, batch, batch.max())].to(compute.device)
-            told = None if condition is None else condition[filled]
-            with compute.precision():
-                images = member(z[filled], told) if truncation == 1.0 else member.truncated(z[filled], told, truncation)
-            made = to_pixels(images)
-            if pixels is None:
-                pixels = made.new_empty((len(inputs), *made.shape[1:]))
-            pixels[rows[batch[slots]].to(made.device)] = made[slots.to(made.device)]
-    assert pixels is not None, "no images were asked for"
-    return pixels
+        if not len(rows):
+            continue
+        batches, places = micro_batches(inputs.slots[rows], member.micro_batch)
+        images = torch.cat([images_of(member, batch) for batch in rows[batches].to(compute.device)])
+        made.append(images[places.to(images.device)])
+        order.append(rows)
+    return torch.cat(made)[torch.cat(order).argsort().to(compute.device)]
 
 
 def sample(

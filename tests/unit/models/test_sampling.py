@@ -177,8 +177,9 @@ def test_requests_of_different_seeds_share_a_micro_batch() -> None:
 
 
 def test_rows_take_the_slots_that_are_theirs() -> None:
-    table = micro_batches(torch.tensor([2, 2, 0, 7, 2]), 8)
-    assert table.tolist() == [[2, -1, 0, -1, -1, -1, -1, 3], [-1, -1, 1] + [-1] * 5, [-1, -1, 4] + [-1] * 5]
+    rows, places = micro_batches(torch.tensor([2, 2, 0, 7, 2]), 8)
+    assert rows.tolist() == [[2, 0, 0, 0, 0, 0, 0, 3], [0, 0, 1] + [0] * 5, [0, 0, 4] + [0] * 5]
+    assert places.tolist() == [2, 10, 0, 7, 18]
 
 
 def test_measured_images_are_those_that_people_get() -> None:
