@@ -106,7 +106,8 @@ HOOK = """#!/bin/sh
 cd {checkout} && exec {python} -c "
 import sys
 sys.argv = ['ganline', 'run', '--preset', 'digits']
-from ganline import cli, line
+from ganline import cli, line, workspace
+workspace.check_code = lambda _: None  # this ganline is that of the checkout whose tests run
 line.run_flow = lambda *_, **__: sys.exit(0)  # the workspace is made; the line itself is another test's
 cli.main()"
 """
