@@ -72,12 +72,12 @@ def watch(owners: Sequence[psutil.Process]) -> None:
     """Poll; `is_running` compares creation times, so that a reused pid is not taken for the owner."""
     while all(alive(owner) for owner in owners):
         time.sleep(POLL_SECONDS)
-    kill_descendants(os.getpid())
+    kill_descendants(os.getpid(), wait=False)  # or the main thread would see them die, and call it a failure of theirs
     os._exit(128 + signal.SIGKILL)
 
 
-def kill_descendants(pid: int, *, itself: bool = False) -> None:
-    """Kill all that a process started, and it too if asked; returns when they are dead. None left is no error.
+def kill_descendants(pid: int, *, itself: bool = False, wait: bool = True) -> None:
+    """Kill all that a process started, and it too if asked, and wait until they are dead. None left is no error.
 
     All are paused first, so that none starts another one meanwhile, and children die before their parents, so that
     nobody who waits for a parent goes on (and perhaps ends this process) while children are left.
@@ -91,7 +91,8 @@ def kill_descendants(pid: int, *, itself: bool = False) -> None:
         for each in reversed(doomed):
             with suppress(psutil.Error):
                 each.kill()
-        psutil.wait_procs(doomed, timeout=5)
+        if wait:
+            psutil.wait_procs(doomed, timeout=5)
 
 
 def pause(number: int, frame: object) -> None:
