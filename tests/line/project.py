@@ -69,7 +69,7 @@ TINY = {
     "quality": {"seeds": [4001, 4002], "n": 100, "memorisation_n": 20, "ablation_seeds": 2, "adherence_n": 64},
     "speedup": {"rounds": 5, "seconds": 2, "race": 2, "batch": 8},
     "register": {"name": "tiny"},
-    "promotion": {"floors": {"class_coverage_min": 0.05, "fd_ratio_max": None}},
+    "promotion": {"floors": {"class_coverage_min": 0.05, "fd_ratio_max": None, "fd_holdout_ratio_max": None}},
 }
 STAGES = [
     *("manifest", "validate", "prepare", "extractor", "judge", "reference"),

@@ -22,6 +22,8 @@ from tests.line.canaries import (
 )
 from tests.line.project import GOALS, Project
 
+pytestmark = pytest.mark.timeout(1500)  # the fixture runs the whole line
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
