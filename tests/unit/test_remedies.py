@@ -29,6 +29,7 @@ COMMANDS = {
 }
 MAKE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKE, re.MULTILINE))
+SAID = re.findall(r"^SAID := (.*)$", MAKE, re.MULTILINE)[0].split()
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].keys()
 # Files and folders that a remedy may name though no clone holds them: what made them is named beside each.
 MADE = {
@@ -79,7 +80,7 @@ def faults(text: str) -> list[str]:
     wrong += [option for option in re.findall(r"(?<!\S)\(?(--[a-z-]+)", ours) if option not in everywhere]
     for name in re.findall(r"(?:`|run |: )make ([a-z-]+)", text):
         wrong += [] if name in TARGETS else [f"make {name}"]
-    wrong += [f"{name}=" for name in re.findall(r"\b(?<!GANLINE_)([A-Z]{3,})=", text) if f"$({name})" not in MAKE]
+    wrong += [f"{name}=" for name in re.findall(r"\b(?<!GANLINE_)([A-Z]{3,})=", text) if name not in SAID]
     wrong += [name for name in re.findall(r"\bdvc repro ([a-z_]+)", text) if name not in STAGES]
     for name in re.findall(r"\bPRESET=([a-z][a-z0-9-]+)", text):
         wrong += [] if (ROOT / "presets" / f"{name}.yaml").is_file() else [f"PRESET={name}"]

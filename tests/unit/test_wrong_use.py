@@ -88,6 +88,7 @@ def test_a_stage_without_its_inputs_says_which_command_makes_them(stage, tmp_pat
     from tests.unit.checkouts import make_checkout
 
     monkeypatch.setattr("ganline.leash.die_with_owners", lambda: None)
+    monkeypatch.setattr("ganline.workspace.check_code", lambda _: None)  # the tests' code is of another checkout
     monkeypatch.chdir(make_checkout(tmp_path / "checkout").root)
     assert call(monkeypatch, stage) == 1
     told = capsys.readouterr().err
@@ -101,6 +102,7 @@ def test_a_resolution_of_zero_is_no_missing_one(tmp_path, monkeypatch, capsys) -
     monkeypatch.delenv("GANLINE_HOME")
     monkeypatch.setattr("ganline.leash.die_with_make", lambda: None)
     monkeypatch.setattr("ganline.line.check_packages", lambda: None)
+    monkeypatch.setattr("ganline.workspace.check_code", lambda _: None)
     monkeypatch.chdir(make_checkout(tmp_path / "checkout").root)
     assert call(monkeypatch, "run", "--data", tmp_path / "pictures", "--res", "0") == 1
     assert "prepare.resolution: found 0" in capsys.readouterr().err
