@@ -78,7 +78,7 @@ def cells(name: str, row: Mapping[str, Any]) -> list[str]:
     return [
         "`make run`" if name == DEFAULT else f"`make run PRESET={name}`",
         f"{metrics['dataset']}, {row['resolution']} px, N = {metrics['fd']['n']:,}",
-        f"{row['kimg']:g} kimg, {row['training_seconds'] / 60:.1f} min",
+        f"{row['kimg']:g} kimg",
         *(distance(metrics[key]) for key in ("fd", "fd_second")),
         f"{right['value']:.3f} ({right['floor']:.3f})" if right else "no labels",
         ", ".join(f"{each['validation_accuracy']:.3f}" for each in metrics["extractors"].values()),

@@ -57,7 +57,7 @@ def test_what_is_meant_to_travel_does_and_what_stays_is_named(project, output) -
     for name in PLANTED:
         in_code = name.split("/")[0] in ("src", "flows", "presets", "expectations")
         if (project.root / name).parent.name == "mlflow" or not in_code:
-            assert name not in left_out
+            assert f"'{name}'" not in left_out
         elif name.rpartition("/")[2] not in (".env", "token.key", "credentials.json"):  # those git ignores
             assert name in left_out and name in output
     assert "data_private/" in output and "notes.txt" in output

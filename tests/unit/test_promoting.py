@@ -684,6 +684,7 @@ def test_the_second_run_stands_on_what_was_decided(gate, monkeypatch) -> None:
 
 def test_exit_codes_say_whether_it_was_refused(gate, monkeypatch, capsys) -> None:
     monkeypatch.setattr("ganline.workspace.checkout", lambda: gate.base)
+    monkeypatch.setattr("ganline.workspace.check_code", lambda workspace: None)  # a made-up checkout has no code
     monkeypatch.setattr(promoting, "instruments", lambda: gate.tools)
 
     def code(*arguments: str) -> int:
