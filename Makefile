@@ -57,17 +57,17 @@ doctor: ## what this machine has, what is missing, how to mend it
 
 # pytest reads its options from the environment too, and takes them apart as a shell would, without running anything.
 test: $(INSTALLED_DEV) ## set up and run the tests (under 12 minutes on 2 cores)
-	@PYTEST_ADDOPTS="$${PYTEST_ADDOPTS:-} $$WORKERS $$ARGS" exec $(BIN)/python -m pytest
+	@PYTEST_ADDOPTS="$${PYTEST_ADDOPTS:-} $$WORKERS $${ARGS:-}" exec $(BIN)/python -m pytest
 
 test-slow: $(INSTALLED_DEV) ## real servers, browsers, kills and trainings (under 40 minutes on 2 cores)
-	@PYTEST_ADDOPTS="$${PYTEST_ADDOPTS:-} -m slow $$WORKERS $$ARGS" exec $(BIN)/python -m pytest
+	@PYTEST_ADDOPTS="$${PYTEST_ADDOPTS:-} -m slow $$WORKERS $${ARGS:-}" exec $(BIN)/python -m pytest
 
 check: $(INSTALLED_DEV) ## format, lint, types, declared dependencies, import directions, fast tests
 	@$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/deptry src flows
-	PYTEST_ADDOPTS="$${PYTEST_ADDOPTS:-} -q $$WORKERS $$ARGS" exec $(BIN)/python -m pytest
+	PYTEST_ADDOPTS="$${PYTEST_ADDOPTS:-} -q $$WORKERS $${ARGS:-}" exec $(BIN)/python -m pytest
 
 lock: ## pin today's newest versions that pyproject allows in constraints.txt
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT

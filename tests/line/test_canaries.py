@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ganline.config import read_yaml
+from ganline.sharing import CODE_FOLDERS
 from tests.line.canaries import (
     CANARIES,
     CHANGED,
@@ -54,13 +55,13 @@ def test_what_is_meant_to_travel_does_and_what_stays_is_named(project, output) -
     assert patched_names(package) == {NEW, CHANGED}
     assert (package / "code" / NEW.removeprefix("src/")).is_file()
     left_out = (package / "replay" / "left_out.txt").read_text()
+    ignored = (".env", "token.key", "credentials.json")  # by .gitignore: git does not name them
     for name in PLANTED:
-        in_code = name.split("/")[0] in ("src", "flows", "presets", "expectations")
-        if (project.root / name).parent.name == "mlflow" or not in_code:
-            assert f"'{name}'" not in left_out
-        elif name.rpartition("/")[2] not in (".env", "token.key", "credentials.json"):  # those git ignores
-            assert name in left_out and name in output
-    assert "data_private/" in output and "notes.txt" in output
+        in_code = name.split("/")[0] in CODE_FOLDERS
+        is_named = in_code and name.rpartition("/")[2] not in ignored
+        assert (repr(name) in left_out) == is_named, name
+        assert not is_named or repr(name) in output
+    assert "'data_private/'" in output and "'notes.txt'" in output
 
 
 def test_the_search_finds_a_canary_wherever_it_may_be(project, folder, output) -> None:
