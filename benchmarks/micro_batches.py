@@ -36,7 +36,7 @@ from ganline.models.spec import Generator
 
 ROOT = Path(__file__).parents[1]
 SIZES = (1, 2, 4, 8, 16, 32, 64)
-COUNTS = (1, 64, 1000)
+COUNTS = (1, 64, 512)
 NUM_CLASSES, SEED = 10, 0
 
 
