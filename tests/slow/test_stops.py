@@ -149,7 +149,7 @@ def assert_says_once_where_it_stopped(text: str) -> None:
     """The step's own words, then one message that names it."""
     assert "failed: There are 70,000 images: 5,000" in text
     told = text.splitlines()
-    assert [line for line in told if "stopped" in line] == [
+    assert [line for line in told if "the line stopped" in line] == [
         "error: the line stopped at validate: its last lines say why"
     ]
     assert told[-1].startswith("  to do: mend it and run the same command again")
