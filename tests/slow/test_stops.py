@@ -54,13 +54,16 @@ def test_the_server_of_ganline_ui_ends_with_it(project, stop) -> None:
     port = free_port()
     command = ["ganline", "ui", "--port", str(port)]
     process = subprocess.Popen(command, cwd=project.root, env=project.environment(), start_new_session=True)
-    assert answers(port, process)
-    taken = project.run(*command)
-    assert taken.returncode == 1
-    assert f"port {port} cannot be used" in taken.stdout and "ganline ui --port" in taken.stdout
-    process.send_signal(stop)
-    process.wait(timeout=40)
-    assert gone(project), stragglers(project)
+    try:
+        assert answers(port, process)
+        taken = project.run(*command)
+        assert taken.returncode == 1
+        assert f"port {port} cannot be used" in taken.stdout and "ganline ui --port" in taken.stdout
+        process.send_signal(stop)
+        process.wait(timeout=60)
+        assert gone(project), stragglers(project)
+    finally:
+        process.kill()
     with socket.socket() as probing:
         assert probing.connect_ex(("127.0.0.1", port))
 
