@@ -33,6 +33,17 @@ def gone(project: Project, *, within: float = 15.0) -> bool:
     return False
 
 
+def is_free(port: int) -> bool:
+    """Whether nobody listens any more: threads of a killed process may hold its socket for a moment."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        with socket.socket() as probing:
+            if probing.connect_ex(("127.0.0.1", port)):
+                return True
+        time.sleep(0.2)
+    return False
+
+
 def free_port() -> int:
     with socket.socket() as probing:
         probing.bind(("127.0.0.1", 0))
@@ -54,15 +65,17 @@ def test_the_server_of_ganline_ui_ends_with_it(project, stop) -> None:
     port = free_port()
     command = ["ganline", "ui", "--port", str(port)]
     process = subprocess.Popen(command, cwd=project.root, env=project.environment(), start_new_session=True)
-    assert answers(port, process)
-    taken = project.run(*command)
-    assert taken.returncode == 1
-    assert f"port {port} cannot be used" in taken.stdout and "ganline ui --port" in taken.stdout
-    process.send_signal(stop)
-    process.wait(timeout=40)
-    assert gone(project), stragglers(project)
-    with socket.socket() as probing:
-        assert probing.connect_ex(("127.0.0.1", port))
+    try:
+        assert answers(port, process)
+        taken = project.run(*command)
+        assert taken.returncode == 1
+        assert f"port {port} cannot be used" in taken.stdout and "ganline ui --port" in taken.stdout
+        process.send_signal(stop)
+        process.wait(timeout=60)
+        assert gone(project), stragglers(project)
+    finally:
+        process.kill()
+    assert is_free(port)
 
 
 def run_states(project: Project) -> list[str]:

@@ -246,14 +246,19 @@ def check_store() -> None:
 
 
 def server_command(port: int) -> list[str]:
-    """`mlflow server` on loopback over our store, for the UI."""
-    places = {
+    """`mlflow server` on loopback over our store, for the UI.
+
+    One process: with more, uvicorn ends and starts again each that does not answer within 5 s, and on a busy machine,
+    where importing MLflow takes longer, the UI never comes up.
+    """
+    options = {
+        "--workers": "1",
         "--backend-store-uri": store_uri(),
         "--registry-store-uri": os.environ.get("MLFLOW_REGISTRY_URI") or store_uri(),
         "--artifacts-destination": (home() / "mlflow" / "artifacts").as_uri(),  # else the present folder
     }
     command = [sys.executable, "-m", "ganline.leash", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    return command + [part for option in places.items() for part in option]
+    return command + [part for option in options.items() for part in option]
 
 
 def server_environment() -> dict[str, str]:
