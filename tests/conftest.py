@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from ganline.environment import set_defaults
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # two processes with two threads each would wait for one another
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 set_defaults()
+
+# A shell starts what it puts into the background with these ignored, and children inherit that. Tests of stops send
+# them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 from collections.abc import Callable
 from pathlib import Path

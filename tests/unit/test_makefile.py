@@ -244,8 +244,7 @@ def test_an_environment_that_was_made_for_another_folder_is_made_anew(checkout, 
 
 
 @pytest.mark.parametrize("goal", ["test", "test-slow", "check"])
-def test_the_tests_run_where_nothing_else_is_said(checkout, goal) -> None:
-    outside = {name: value for name, value in os.environ.items() if name not in ("ARGS", "WORKERS")}
-    done = subprocess.run(["make", goal], cwd=checkout, env=outside, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["arguments"] == ["-m", "pytest"]
+def test_the_tests_run_where_nothing_else_is_said(checkout, goal, monkeypatch) -> None:
+    for name in ("ARGS", "WORKERS"):
+        monkeypatch.delenv(name, raising=False)
+    assert called(checkout, goal)["arguments"] == ["-m", "pytest"]
