@@ -60,7 +60,7 @@ test: $(INSTALLED_DEV) ## set up and run the tests (under 12 minutes on 2 cores)
 	@PYTEST_ADDOPTS="$${PYTEST_ADDOPTS:-} $$WORKERS $${ARGS:-}" exec $(BIN)/python -m pytest
 
 test-slow: $(INSTALLED_DEV) ## real servers, browsers, kills and trainings (under 40 minutes on 2 cores)
-	@PYTEST_ADDOPTS="$${PYTEST_ADDOPTS:-} -m slow --timeout=1500 $$WORKERS $${ARGS:-}" exec $(BIN)/python -m pytest
+	@PYTEST_ADDOPTS="$${PYTEST_ADDOPTS:-} -m slow $$WORKERS $${ARGS:-}" exec $(BIN)/python -m pytest
 
 check: $(INSTALLED_DEV) ## format, lint, types, declared dependencies, import directions, fast tests
 	@$(BIN)/ruff format --check .
