@@ -95,7 +95,7 @@ class Project:
             "PYTHONUNBUFFERED": "1",
         }
 
-    def run(self, *command: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, timeout: float = 1400) -> subprocess.CompletedProcess[str]:
         """Run a command (`ganline …`, `dvc …`), standard output and error together in `stdout`."""
         return subprocess.run(
             command,
@@ -108,7 +108,7 @@ class Project:
             check=False,
         )
 
-    def must(self, *command: str, timeout: float = 900) -> str:
+    def must(self, *command: str, timeout: float = 1400) -> str:
         """Run a command that has to work; its output."""
         result = self.run(*command, timeout=timeout)
         assert result.returncode == 0, f"{command}\n{result.stdout}"
