@@ -1,6 +1,6 @@
 """What images cost by the size of the micro-batches that they are sampled in; 64 is how they were sampled before.
 
-    python benchmarks/micro_batches.py --out benchmarks/results/micro_batches.json
+    [OMP_NUM_THREADS=1] python benchmarks/micro_batches.py --out benchmarks/results/micro_batches.json
 
 The default recipe's network with drawn weights (their values do not decide the time), float32, n images of one request
 from `sample`, in each backend with one thread and with all. Sizes take turns, the best of `--rounds` counts: wall time,
