@@ -6,14 +6,15 @@ import importlib.util
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from http.client import HTTPConnection, HTTPException
 from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from ganline.errors import ConfigError
+from ganline.errors import ConfigError, GanlineError
 
 if TYPE_CHECKING:
     from requests import Response
@@ -144,6 +145,19 @@ def ask(method: str, url: str, **options: Any) -> Response:
         if proxy := proxy_for(url):
             raise ProxyDown(*proxy, reason) from error
         raise NoAnswer(reason) from error
+
+
+@contextmanager
+def must_answer(error_type: type[GanlineError], server: str, variable: str, url: str, *, remedy: str) -> Iterator[None]:
+    """A NoAnswer in the block becomes an error that names the variable which points there."""
+    try:
+        yield
+    except NoAnswer as error:
+        raise error_type(
+            f"the {server} server of {variable}={without_userinfo(url)} does not answer: {error}",
+            expected=f"a running {server} server where {variable} points",
+            remedy=remedy,
+        ) from error
 
 
 def within(act: Callable[[], T]) -> T:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ganline.config import Config
 from ganline.errors import ConfigError, GanlineError, GateError, RegistryError
+from ganline.evaluation.config import LEAST_IN_CELL, NEIGHBOURS
 from ganline.files import read_json
 from ganline.integrations.mlflow_ledger import champion_version, ledger_and_versions, require_own_moves
 from ganline.integrations.mlflow_registry import model_json
@@ -23,11 +24,6 @@ from ganline.integrations.mlflow_versions import Version
 from ganline.registry.kind import EXPECTED, Kind, differences, kind_of_data, kind_of_model
 from ganline.registry.ledger import Ledger
 from ganline.stages.places import PREPARE
-
-NEIGHBOURS = 5
-"""As in evaluation/reference.py (which imports torch): a distance to the fifth neighbour needs six images."""
-MIN_IN_CELL = 20
-"""As in evaluation/memorisation.py: C_T needs so many images of a cell."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +225,7 @@ def impossible_rules(facts: Facts) -> list[tuple[str, str]]:
     no_labels = "generated images carry no class that was asked for" if facts.asks_classes is False else ""
     no_modes = "evaluate.modes_n is null: modes are not counted" if modes_n is None else no_classes
     compared = min(n, config.evaluate.memorisation_n)
-    no_cells = f"C_T needs {MIN_IN_CELL} images, {compared} are compared" if compared < MIN_IN_CELL else ""
+    no_cells = f"C_T needs {LEAST_IN_CELL} images, {compared} are compared" if compared < LEAST_IN_CELL else ""
     lacking = {
         "class_coverage_min": no_classes,
         "label_accuracy_min": no_classes or no_labels,

@@ -116,7 +116,8 @@ def failed(found: Verdict) -> set[str]:
 
 def test_a_truly_better_model_is_promoted_and_a_worse_one_is_not(scores) -> None:
     passed = verdict(scores, "early", "later")
-    assert failed(passed) <= {"floors.fd_ratio_max"}, passed  # params.yaml's floors are Fashion-MNIST's
+    # params.yaml's floors are Fashion-MNIST's; MNIST's distances stand farther from what real images score.
+    assert failed(passed) <= {"floors.fd_ratio_max", "floors.fd_holdout_ratio_max"}, passed
     assert "min_improvement" in failed(verdict(scores, "later", "early"))
 
 

@@ -7,6 +7,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+NEIGHBOURS = 5
+"""k of precision, recall, density and coverage, as in Naeem et al. 2020: a distance to the fifth needs six images."""
+LEAST_IN_CELL = 20
+"""Images that C_T needs of a cell."""
+
 
 class ExtractorConfig(BaseModel):
     """A frozen network trained on the real training split, whose features figures are taken from.

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganline.evaluation.config import LEAST_IN_CELL
+
 COPY_RATIO = 1 / 3
-LEAST_IN_CELL = 20
 NUM_CELLS = 10
 
 

@@ -18,6 +18,7 @@ from ganline.data.loader import Split
 from ganline.devices import Compute
 from ganline.errors import GateError
 from ganline.evaluation.classes import class_figures, figures_per_class, is_covered
+from ganline.evaluation.config import NEIGHBOURS
 from ganline.evaluation.features import FIRST, SECOND, FeatureExtractor, Features, look, split_batches
 from ganline.evaluation.frechet import fit_gaussian, frechet_distance
 from ganline.evaluation.kid import kernel_distance
@@ -26,7 +27,7 @@ from ganline.evaluation.modes import mode_records
 from ganline.evaluation.names import BETTER, IN_HALVES, PIXELS, full_name, key_of, metric_of, role_of
 from ganline.evaluation.neighbours import nearest
 from ganline.evaluation.prdc import prdc
-from ganline.evaluation.reference import NEIGHBOURS, Reference, kernel_terms_of, radii_of
+from ganline.evaluation.reference import Reference, kernel_terms_of, radii_of
 from ganline.evaluation.uncertainty import spread
 from ganline.models.sampling import sample
 from ganline.models.spec import Generator

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save
 
 from ganline.data.loader import Prepared
 from ganline.errors import BundleError
+from ganline.evaluation.config import NEIGHBOURS
 from ganline.evaluation.features import (
     FIRST,
     FeatureExtractor,
@@ -33,8 +34,6 @@ from ganline.evaluation.prdc import radii
 from ganline.files import fresh_folder, read_json, sha256_file, write_bytes, write_json
 from ganline.models.sampling import label_histogram
 
-NEIGHBOURS = 5
-"""k of precision, recall, density and coverage, as in Naeem et al. 2020."""
 PARTS = ("test", "floor", "train", "val")
 FILE, META = "reference.safetensors", "reference.json"
 

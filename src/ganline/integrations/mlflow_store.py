@@ -151,14 +151,9 @@ def check_addresses() -> None:
         uri = os.environ.get(variable, "").strip()
         if not uri or uri == f"sqlite:///{embedded_database()}":
             continue
-        try:
+        remedy = f"start it, correct {variable}, or unset it to use the embedded store"
+        with network.must_answer(RegistryError, "MLflow", variable, uri, remedy=remedy):
             probe_server(uri) if is_server(uri) else probe_database(variable, uri)
-        except NoAnswer as error:
-            raise RegistryError(
-                f"the MLflow server of {variable}={without_userinfo(uri)} does not answer: {error}",
-                expected=f"a running MLflow server where {variable} points",
-                remedy=f"start it, correct {variable}, or unset it to use the embedded store",
-            ) from error
 
 
 def probe_server(uri: str) -> None:

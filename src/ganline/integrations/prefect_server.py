@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ganline import network
 from ganline.errors import WorkspaceError
-from ganline.network import NoAnswer, without_userinfo
+from ganline.network import NoAnswer
 
 API_URL, API_KEY, AUTH_STRING = "PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING"
 TLS_INSECURE, CERTIFICATE = "PREFECT_API_TLS_INSECURE_SKIP_VERIFY", "PREFECT_API_SSL_CERT_FILE"
@@ -39,7 +39,8 @@ def check_server(env: Mapping[str, str]) -> None:
     url = env.get(API_URL, "").strip()
     if not url:
         return
-    try:
+    remedy = f"start it (prefect server start), correct {API_URL}, or unset it: a run brings its own server"
+    with network.must_answer(WorkspaceError, "Prefect", API_URL, url, remedy=remedy):
         answer = network.ask(
             "POST", url.rstrip("/") + "/flows/count", json={}, headers=login(env), verify=verification(env)
         )
@@ -50,12 +51,6 @@ def check_server(env: Mapping[str, str]) -> None:
                 f"what answers there is no Prefect API ({answer.status_code} {answer.reason})"
                 + ("" if url.rstrip("/").endswith("/api") or "/accounts/" in url else "; its URL ends with /api")
             )
-    except NoAnswer as error:
-        raise WorkspaceError(
-            f"the Prefect server of {API_URL}={without_userinfo(url)} does not answer: {error}",
-            expected=f"a running Prefect server where {API_URL} points",
-            remedy=f"start it (prefect server start), correct {API_URL}, or unset it: a run brings its own server",
-        ) from error
 
 
 def login(env: Mapping[str, str]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from ganline.models.wgan import ResNetDiscriminator, ResNetGenerator
 def build_generator(config: SNGANConfig, image: ImageSpec, conditioning: Conditioning) -> ResNetGenerator:
     classes = conditioning.num_classes
     norm: MakeNorm = partial(ConditionalBatchNorm2d, num_classes=classes) if classes else BatchNorm2d
-    return ResNetGenerator(image, config.z_dim, config.g_width, norm=norm)
+    return ResNetGenerator(image, config.z_dim, config.g_width, norm=norm, num_classes=classes)
 
 
 def build_discriminator(config: SNGANConfig, image: ImageSpec, conditioning: Conditioning) -> ResNetDiscriminator:

@@ -26,7 +26,7 @@ def width_at(width: int, side: int) -> int:
 
 def build_generator(config: WGANConfig, image: ImageSpec, conditioning: Conditioning) -> ResNetGenerator:
     return ResNetGenerator(
-        image, config.z_dim, config.g_width, norm=BatchNorm2d, one_hot_classes=conditioning.num_classes
+        image, config.z_dim, config.g_width, norm=BatchNorm2d, num_classes=conditioning.num_classes, one_hot=True
     )
 
 
@@ -43,24 +43,26 @@ def layer_norm(width: int) -> nn.Module:
 class ResNetGenerator(Generator):
     """z [N, z_dim] and label [N] -> image [N, C, H, W] in [-1, 1]. `norm` makes the blocks' normalisation.
 
-    A label enters by the normalisation, or as a one-hot of `one_hot_classes` beside z.
+    A label enters by the normalisation, or (`one_hot`) as a one-hot beside z.
     """
 
-    def __init__(self, image: ImageSpec, z_dim: int, width: int, *, norm: MakeNorm, one_hot_classes: int = 0):
+    def __init__(
+        self, image: ImageSpec, z_dim: int, width: int, *, norm: MakeNorm, num_classes: int, one_hot: bool = False
+    ):
         super().__init__()
-        self.z_dim, self.num_classes = z_dim, one_hot_classes
+        self.z_dim, self.num_classes, self.one_hot_classes = z_dim, num_classes, num_classes if one_hot else 0
         side, doublings = stem_resolution(image.resolution)
         widths = [width_at(width, image.resolution >> (doublings - i)) for i in range(doublings + 1)]
         self.shape = (widths[0], side, side)
-        self.project = nn.Linear(z_dim + one_hot_classes, widths[0] * side**2)
+        self.project = nn.Linear(z_dim + self.one_hot_classes, widths[0] * side**2)
         nn.init.xavier_uniform_(self.project.weight)
         self.blocks = nn.ModuleList(UpBlock(widths[i], widths[i + 1], norm=norm) for i in range(doublings))
         self.norm = BatchNorm2d(widths[-1])
         self.to_image = conv(widths[-1], image.channels, 3, gain=1.0)
 
     def forward(self, z: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
-        if self.num_classes:
-            z = torch.cat([z, one_hot(label, self.num_classes, z)], 1)
+        if self.one_hot_classes:
+            z = torch.cat([z, one_hot(label, self.one_hot_classes, z)], 1)
         x = self.project(z).unflatten(1, self.shape)
         for block in self.blocks:
             x = block(x, label)

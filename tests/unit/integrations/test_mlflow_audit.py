@@ -21,20 +21,11 @@ from ganline.integrations.mlflow_versions import find_version, versions
 from ganline.registry.promotion import FloorsConfig
 from ganline.snapshot import git, git_bytes, patch
 
+pytestmark = pytest.mark.usefixtures("embedded")
+
 CANARY = b"canary-77aa"
 METRICS = {"fd": {"name": "fd_cnn_shapes@1a2b3c4d_n64", "value": 3.0, "split": "test"}}
 NAMES = ("src/ganline/new.py", 'src/q "1"/über a.py', "notes b/notes.txt", ".env", "src/.env", "presets/x.bak")
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory) -> Path:
-    """One embedded store for the module."""
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(autouse=True)
-def embedded(home, monkeypatch) -> None:
-    monkeypatch.setenv("GANLINE_HOME", str(home))
 
 
 @pytest.fixture

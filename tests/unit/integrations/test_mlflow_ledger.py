@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -24,21 +23,10 @@ from ganline.integrations.mlflow_ledger import (
 from ganline.integrations.mlflow_versions import holder, versions
 from ganline.registry.ledger import Entry, Model, append, settle
 
+pytestmark = pytest.mark.usefixtures("embedded")
+
 A, B = Model(1, "1" * 64), Model(2, "2" * 64)
 WHEN = {"time": "2026-11-25T12:00:00+00:00", "by": "ann"}
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory) -> Path:
-    """One embedded store for the module: making its schema takes seconds. Tests use model names of their own."""
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(autouse=True)
-def embedded(home, monkeypatch):
-    monkeypatch.setenv("GANLINE_HOME", str(home))
-    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
-    monkeypatch.setattr(mlflow_ledger, "POLL", 2.0)
 
 
 @pytest.fixture

@@ -22,6 +22,8 @@ from ganline.integrations.mlflow_registry import BUNDLE_TAG, JUDGED_TAG, Lineage
 from ganline.integrations.mlflow_versions import ask_versions, find_version, versions
 from ganline.registry.promotion import FloorsConfig
 
+pytestmark = pytest.mark.usefixtures("embedded")
+
 FD = {"value": 3.0, "std": 0.1, "per_seed": {"0": 2.9, "1": 3.1}, "floor": 0.02, "ratio": 150.0, "n": 64}
 METRICS = {
     "fd": {"name": "fd_cnn_shapes@1a2b3c4d_n64", "split": "test"} | FD,
@@ -31,19 +33,6 @@ METRICS = {
 }
 PASSING, FAILING = FloorsConfig(fd_max=5.0), FloorsConfig(fd_max=1.0)
 LINEAGE = Lineage(recipe="r" * 64, machine="m" * 64, dataset="shapes", commit="c" * 40, data="d" * 32)
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory) -> Path:
-    """One embedded store for the module: making its schema takes seconds. Tests use model names of their own."""
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(autouse=True)
-def embedded(home, monkeypatch):
-    monkeypatch.setenv("GANLINE_HOME", str(home))
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def enter(folder: Path, name: str, floors: FloorsConfig = PASSING, **changes):

@@ -15,17 +15,9 @@ from ganline.integrations import mlflow_runs, mlflow_store
 from ganline.integrations.mlflow_runs import end_idle_runs
 from ganline.integrations.mlflow_tracking import find_or_start_run, finish, follow
 
+pytestmark = pytest.mark.usefixtures("embedded")
+
 MACHINE = {"torch": "2.13.0", "threads": 2}
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(autouse=True)
-def embedded(home, monkeypatch) -> None:
-    monkeypatch.setenv("GANLINE_HOME", str(home))
 
 
 @pytest.fixture

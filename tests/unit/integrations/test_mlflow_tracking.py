@@ -14,22 +14,9 @@ from ganline.integrations import mlflow_store, mlflow_tracking
 from ganline.integrations.jsonl import LineReader
 from ganline.integrations.mlflow_tracking import allowed, final_metrics, find_or_start_run, finish, follow, follower
 
+pytestmark = pytest.mark.usefixtures("embedded")
+
 MACHINE = {"torch": "2.13.0", "threads": 2}
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory) -> Path:
-    """One embedded store for the module: making its schema takes seconds. Tests use recipes of their own."""
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(autouse=True)
-def embedded(home, monkeypatch):
-    monkeypatch.setenv("GANLINE_HOME", str(home))
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
-        monkeypatch.delenv(name, raising=False)
-    yield
-    follower.cache_clear()
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ def build(family: str, size: tuple[int, int], conditional: bool):
 def test_g_paints_images_and_d_gives_one_logit_each(family, size, conditional) -> None:
     with torch.device("meta"):
         config, G, D = build(family, size, conditional)
+        assert G.num_classes == conditioning(conditional).num_classes  # what export and the study ask for
         images = G(torch.randn(4, config.z_dim), torch.zeros(4, dtype=torch.int64) if conditional else None)
         assert images.shape == (4, size[1], size[0], size[0])
         assert D(images, torch.zeros(4, dtype=torch.int64) if conditional else None).shape == (4,)
