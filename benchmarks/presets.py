@@ -35,7 +35,7 @@ HEAD = (
     "distance, primary extractor",
     "distance, holdout extractor",
     "right class (real images)",
-    "primary, holdout extractor right on real images",
+    "accuracy of the primary (classes) and the holdout extractor (rotations)",
 )
 
 

@@ -27,8 +27,8 @@ STAGE_NAMES = {
 
 # The help lists commands in this order: what users run first comes first.
 PANELS = {
+    "Make a model": ("run", "speedup", "fetch", "verify", "register", "promote"),
     "Use a model": ("generate", "compare", "history", "rollback", "audit", "decode"),
-    "The line": ("run", "speedup", "promote", "fetch", "verify", "register"),
     "This machine": ("ui", "doctor", "profile"),
     "Stages of dvc.yaml, in the folder you are in (`dvc repro` and `ganline run` call them)": tuple(STAGE_NAMES),
 }

@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -81,9 +82,10 @@ GOALS = ["report", "export"]
 
 @dataclass(frozen=True)
 class Project:
-    """A clone at `root`; commands run in it with its own code and its own state."""
+    """A clone at `root`; commands run in it with its own code, its own state and the variables of `extra`."""
 
     root: Path
+    extra: Mapping[str, str] = field(default_factory=dict)
 
     def environment(self) -> dict[str, str]:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("GANLINE_", "MLFLOW_TRACKING"))}
@@ -93,6 +95,7 @@ class Project:
             "PYTHONPATH": str(self.root / "src"),
             "OMP_NUM_THREADS": env.get("OMP_NUM_THREADS", "2"),  # 1 where tests run side by side (conftest.py)
             "PYTHONUNBUFFERED": "1",
+            **self.extra,
         }
 
     def run(self, *command: str, timeout: float = 1400) -> subprocess.CompletedProcess[str]:

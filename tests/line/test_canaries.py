@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import base64
+import gzip
+import sqlite3
+import subprocess
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,9 +38,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def project(folder) -> Iterator[Project]:
-    with planted_project(folder) as project:
-        yield project
+def project(folder) -> Project:
+    (folder / "site").mkdir()
+    project = planted_project(folder)
+    # A plain `dvc` would use its own place outside the folder.
+    return replace(project, extra={**project.extra, "DVC_SITE_CACHE_DIR": str(folder / "site")})
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +73,6 @@ def test_what_is_meant_to_travel_does_and_what_stays_is_named(project, output) -
 
 def test_the_search_finds_a_canary_wherever_it_may_be(project, folder, output) -> None:
     """The control: each way of looking finds what is put there."""
-    import gzip
-    import sqlite3
-    import zipfile
-
     place = folder / "tmp" / "control"
     place.mkdir()
     secret = canary(".env")
@@ -81,9 +84,15 @@ def test_the_search_finds_a_canary_wherever_it_may_be(project, folder, output) -
         database.execute("create table t (x text)")
         database.execute("insert into t values (?)", ("p" * 5000 + secret.decode(),))
     database.close()
-    places = " ".join(leaks(place, project))
-    for name in ("plain", "packed.gz (gunzipped)", "packed.zip/member", "rows.db (rows)"):
+    (place / "encoded").write_bytes(b"xy" + base64.b64encode(b"user:" + secret))
+    (place / f"name {secret.decode()}").touch()
+    write_object = ["git", "-C", project.root, "hash-object", "-w", "--stdin"]
+    subprocess.run(write_object, input=canary("notes.txt"), check=True, capture_output=True)
+    places = leaks(place, project)
+    kinds = ("plain", "packed.gz (gunzipped)", "packed.zip/member", "rows.db (rows)", "encoded")
+    for name in (*kinds, f"the name name {secret.decode()}"):
         assert f".env in {name}" in places
+    assert "notes.txt in git's objects" in places
 
 
 def test_a_password_in_params_is_refused_before_anything_is_written(project, folder, output) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,14 +14,9 @@ import pytest
 import requests
 
 from tests.line.project import Project, make_project
+from tests.unit.servers import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -1,4 +1,5 @@
-"""The whole line behind a proxy that never answers, with a home of its own: nothing asks it, nothing lies outside."""
+"""The whole line behind a proxy that never answers, with planted secrets and a home of its own: nothing asks the
+proxy, nothing lies outside, nothing leaks."""
 
 from __future__ import annotations
 
@@ -11,13 +12,16 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import requests
 
 from ganline.environment import CACHES
-from tests.line.project import Project, make_project
+from tests.line.canaries import CANARIES, CHANGED, NEW, leaks, packages, patched_names, planted_project
+from tests.line.project import Project
+from tests.unit.servers import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
@@ -52,32 +56,58 @@ def run(project: Project, env: dict[str, str], *command: str) -> tuple[int, str,
     return done.returncode, done.stdout, time.monotonic() - started
 
 
+@dataclass(frozen=True)
+class Behind:
+    """A project that ran behind the proxy: what it printed, what was said to the proxy, the folder of all it wrote."""
+
+    project: Project
+    env: dict[str, str]
+    output: str
+    said: list[bytes]
+    folder: Path
+
+
 @pytest.fixture(scope="module")
-def behind(tmp_path_factory) -> Iterator[tuple[Project, dict[str, str], list[bytes], Path]]:
-    """A project, its environment behind the proxy, what was said to the proxy, and the user's home."""
-    project, home = make_project(tmp_path_factory.mktemp("behind")), tmp_path_factory.mktemp("home")
+def behind(tmp_path_factory) -> Iterator[Behind]:
+    """The checkout and a preset, with planted secrets, a home of its own and a proxy that never answers."""
+    folder = tmp_path_factory.mktemp("behind")
+    project = planted_project(folder)
+    (project.root / "presets" / "other.yaml").write_text("train: {seed: 11}\nregister: {name: other}\n")
     with deaf_proxy() as (url, said):
         proxies = dict.fromkeys((*VARIABLES, *map(str.upper, VARIABLES)), url)
         outside = {name: value for name, value in project.environment().items() if name not in CACHES}
-        yield project, outside | proxies | {"HOME": str(home)}, said, home
+        env, output = outside | proxies, ""
+        for options in ([], ["--preset", "other"]):
+            code, told, _ = run(project, env, "ganline", "run", *options)
+            assert code == 0, told
+            output += told
+        assert said == []
+        yield Behind(project, env, output, said, folder)
 
 
 def test_the_line_runs_behind_a_deaf_proxy_and_writes_nothing_outside_the_project(behind) -> None:
-    project, env, said, home = behind
-    code, output, _ = run(project, env, "ganline", "run")
-    assert code == 0, output
-    assert "tiny version 1, alias champion" in output
-    assert "Traceback" not in output
-    assert said == []
-    assert [str(path.relative_to(home)) for path in home.rglob("*")] == []
-    assert (project.root / ".ganline" / "cache" / "dvc").is_dir()  # else it would lie under /var/tmp
+    assert "tiny version 1, alias champion" in behind.output
+    assert "other version 1, alias" in behind.output
+    assert "Traceback" not in behind.output
+    assert list((behind.folder / "home").rglob("*")) == []
+    assert sorted(path.name for path in behind.folder.iterdir()) == ["home", "project", "tmp"]
+    assert (behind.project.root / ".ganline" / "cache" / "dvc").is_dir()  # else it would lie under /var/tmp
+
+
+def test_no_planted_secret_is_in_what_the_flow_writes_in_the_checkout_and_isolated(behind) -> None:
+    """Prefect's database and logs, a workspace, the registry."""
+    assert leaks(behind.folder, behind.project) == []
+    assert [name for name, secret in CANARIES.items() if secret.decode() in behind.output] == []
+    travelled = {NEW, CHANGED, "presets/other.yaml"}
+    found = [patched_names(package) for package in packages(behind.project)]
+    assert len(found) == 2
+    assert travelled in found  # of the checkout
+    assert travelled | {"params.yaml"} in found  # of the workspace, whose parameters are its own
+    assert list((behind.project.root / ".ganline" / "prefect").glob("*.db")), "Prefect's database was not looked at"
 
 
 def test_models_come_from_a_server_on_loopback(behind, tmp_path) -> None:
-    project, env, said, _ = behind
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    project, env, port = behind.project, behind.env, free_port()
     log = (tmp_path / "ui.log").open("w")
     command = ["ganline", "ui", "--port", str(port)]
     ui = subprocess.Popen(command, cwd=project.root, env=env, stdout=log, stderr=log, start_new_session=True)
@@ -100,12 +130,12 @@ def test_models_come_from_a_server_on_loopback(behind, tmp_path) -> None:
     finally:
         os.killpg(ui.pid, signal.SIGTERM)
         ui.wait(timeout=60)
-    assert said == []
+    assert behind.said == []
 
 
 @pytest.mark.parametrize("variable", ["PREFECT_API_URL", "MLFLOW_TRACKING_URI"])
 def test_a_dead_server_is_told_before_anything_is_written(behind, variable) -> None:
-    project, env, _, _ = behind
+    project, env = behind.project, behind.env
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         dead = env | {variable: f"http://127.0.0.1:{deaf.getsockname()[1]}/api"}
         before = sorted((project.root / ".ganline").iterdir())
@@ -118,7 +148,8 @@ def test_a_dead_server_is_told_before_anything_is_written(behind, variable) -> N
 
 
 def test_a_download_names_the_proxy_without_its_password(behind) -> None:
-    project, env, said, _ = behind
+    project = behind.project
+    env = {name: value for name, value in behind.env.items() if name != "GANLINE_MIRROR"}
     project.set_params({"data": {"source": {"name": "mnist"}}})
     code, output, seconds = run(project, env, "ganline", "fetch", "--accept")
     assert code == 1
@@ -126,4 +157,4 @@ def test_a_download_names_the_proxy_without_its_password(behind) -> None:
     assert "correct or unset" in output
     assert "secret" not in output and "Traceback" not in output
     assert seconds < 60
-    assert said  # it was asked: what is published lies behind it
+    assert behind.said  # it was asked: what is published lies behind it

@@ -23,7 +23,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     for stage in STAGES:
         assert f"{stage}: ran" in output
     assert "tiny version 1, alias champion" in output
-    assert "fd_classifier_digits@" in output
+    end = output.rpartition("tiny version 1, alias champion")[2]
+    for figure in ("fd_classifier_digits@", "fd_rotation_digits@", "primary extractor", "holdout extractor"):
+        assert figure in end, end
     return project
 
 

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from ganline.integrations import mlflow_store
 from ganline.integrations.mlflow_registry import Lineage, register
 from ganline.integrations.mlflow_versions import versions
 from ganline.registry.promotion import FloorsConfig
+from tests.unit.servers import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -80,12 +80,6 @@ def enter(folder: Path):
         lineage=lineage,
         replay_files={"params.yaml": b""},
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -137,8 +137,7 @@ def test_another_clone_makes_the_same_bits_without_a_server_and_one_student_afte
 
 def test_another_way_of_drawing_trains_no_language_model_again(project) -> None:
     project.set_params({"teacher": {"temperature": 0.9}})
-    ran = project.stages_run(project.must("dvc", "repro", "quality"))
-    assert sorted(ran) == ["accelerate", "bank", "quality", "students"]
+    assert project.stages_run(project.must("dvc", "repro", "bank")) == ["bank"]
 
 
 def test_a_prompt_is_painted_and_a_strange_one_is_told(project, tmp_path) -> None:

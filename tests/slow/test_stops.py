@@ -15,6 +15,7 @@ import pytest
 
 from tests.line.project import Project, make_project
 from tests.slow.test_kills import BEGUN, LONGER, start, stragglers, wait_for
+from tests.unit.servers import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -44,12 +45,6 @@ def is_free(port: int) -> bool:
     return False
 
 
-def free_port() -> int:
-    with socket.socket() as probing:
-        probing.bind(("127.0.0.1", 0))
-        return int(probing.getsockname()[1])
-
-
 def answers(port: int, process: subprocess.Popen[bytes]) -> bool:
     end = time.monotonic() + 180
     while time.monotonic() < end and process.poll() is None:
@@ -67,15 +62,20 @@ def test_the_server_of_ganline_ui_ends_with_it(project, stop) -> None:
     process = subprocess.Popen(command, cwd=project.root, env=project.environment(), start_new_session=True)
     try:
         assert answers(port, process)
-        taken = project.run(*command)
-        assert taken.returncode == 1
-        assert f"port {port} cannot be used" in taken.stdout and "ganline ui --port" in taken.stdout
         process.send_signal(stop)
         process.wait(timeout=60)
         assert gone(project), stragglers(project)
     finally:
         process.kill()
     assert is_free(port)
+
+
+def test_a_port_that_is_taken_is_told(project) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        taken = project.run("ganline", "ui", "--port", str(port))
+    assert taken.returncode == 1
+    assert f"port {port} cannot be used" in taken.stdout and "ganline ui --port" in taken.stdout
 
 
 def run_states(project: Project) -> list[str]:

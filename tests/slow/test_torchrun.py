@@ -27,6 +27,15 @@ def prepared(tmp_path_factory) -> Project:
     return project
 
 
+@pytest.fixture(scope="module")
+def whole(prepared) -> dict[str, bytes]:
+    """What an undisturbed training makes."""
+    clean(prepared)
+    finish(start(prepared))
+    assert '"world_size": 2' in (work_of(prepared) / "machine.json").read_text()
+    return prepared.outs()
+
+
 def start(project: Project) -> subprocess.Popen[str]:
     env = project.environment() | {"GANLINE_RANKS": "2"}
     return subprocess.Popen(
@@ -61,10 +70,7 @@ def work_of(project: Project) -> Path:
 
 
 @pytest.mark.parametrize("victim", ["0", "1"])
-def test_a_killed_rank_costs_nothing_but_time(prepared, victim) -> None:
-    clean(prepared)
-    finish(start(prepared))
-    whole = prepared.outs()
+def test_a_killed_rank_costs_nothing_but_time(prepared, whole, victim) -> None:
     clean(prepared)
     process = start(prepared)
     deadline = time.monotonic() + 120
@@ -76,12 +82,6 @@ def test_a_killed_rank_costs_nothing_but_time(prepared, victim) -> None:
     output = finish(process)
     assert "training resumes at" in output
     assert prepared.outs() == whole
-
-
-def test_the_machine_says_how_many_ranks_there_were(prepared) -> None:
-    clean(prepared)
-    finish(start(prepared))
-    assert '"world_size": 2' in (work_of(prepared) / "machine.json").read_text()
 
 
 def test_an_uneven_share_is_refused_in_words(prepared) -> None:

@@ -11,13 +11,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 Answers = Mapping[str, tuple[int, str]]
 
 
-@contextmanager
-def refusing() -> Iterator[str]:
+def free_port() -> int:
     """A port at which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    yield f"127.0.0.1:{port}"
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def refusing() -> Iterator[str]:
+    """Nobody listens there."""
+    yield f"127.0.0.1:{free_port()}"
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from ganline.environment import GIT_CONTEXT, drop_git_context
 from ganline.git import git
 from ganline.snapshot import patch
 from ganline.workspace import checkout, isolate
-from tests.unit.test_hostile_paths import make_checkout
+from tests.unit.checkouts import make_checkout
 
 # What breaks programs that read git's output or trust its defaults; each is a real setting that people have.
 SETTINGS = """
@@ -78,7 +78,7 @@ def test_our_list_holds_all_that_git_exports_to_its_hooks_but_what_people_set_on
 
 
 def test_a_workspace_made_within_a_git_hook_touches_no_other_repository(tmp_path, monkeypatch) -> None:
-    base, other = checkout(make_checkout(tmp_path / "checkout")), make_checkout(tmp_path / "other")
+    base, other = make_checkout(tmp_path / "checkout"), make_checkout(tmp_path / "other").root
     before, head = state_of(other), git(other, "rev-parse", "HEAD")
     for name, value in {
         "GIT_DIR": str(other / ".git"),
@@ -115,7 +115,7 @@ cli.main()"
 
 def test_ganline_in_a_pre_commit_hook_works_in_its_own_checkout(tmp_path, monkeypatch) -> None:
     """`git commit` exports GIT_INDEX_FILE, and from a linked worktree GIT_DIR too."""
-    base, main = checkout(make_checkout(tmp_path / "checkout")), make_checkout(tmp_path / "other")
+    base, main = make_checkout(tmp_path / "checkout"), make_checkout(tmp_path / "other").root
     other = tmp_path / "worktree"
     git(main, "worktree", "add", "--quiet", str(other))
     (main / ".git" / "hooks").mkdir(exist_ok=True)
@@ -157,7 +157,7 @@ def make_checkout_without_hooks(folder: Path) -> Path:
     """Its first commit is made with plain settings: that is not what is tested."""
     before = os.environ.pop("GIT_CONFIG_GLOBAL")
     try:
-        return make_checkout(folder / "checkout")
+        return make_checkout(folder / "checkout").root
     finally:
         os.environ["GIT_CONFIG_GLOBAL"] = before
 

@@ -18,23 +18,12 @@ from ganline.files import write_text
 from ganline.home import home
 from ganline.integrations.dvc_repo import cache_folder, is_current, run_dvc, share_cache, stage_order
 from ganline.workspace import Workspace, checkout, isolate
+from tests.unit.checkouts import make_checkout
 from tests.unit.hostile import EVERYTHING, REFUSED, USABLE
 
 ROOT = Path(__file__).parents[2]
 ABSOLUTE = [name for name in USABLE[1:] if "%(" not in name]
 ONE_STAGE = "stages:\n  one:\n    cmd: cp data/x out\n    deps: [data]\n    outs: [out]\n"
-
-
-def make_checkout(root: Path) -> Path:
-    """A checkout with the real configuration and presets, committed, in a folder of this name."""
-    shutil.copytree(ROOT / "presets", root / "presets")
-    for name in ("params.yaml", "dvc.yaml", ".gitignore", ".dvcignore", ".gitattributes"):
-        shutil.copyfile(ROOT / name, root / name)
-    (root / ".dvc").mkdir()
-    shutil.copyfile(ROOT / ".dvc" / "config", root / ".dvc" / "config")
-    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
-        subprocess.run(["git", "-C", root, "-c", "user.name=t", "-c", "user.email=t@localhost", *command], check=True)
-    return root
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +37,7 @@ def entries(folder: Path) -> set[str]:
 
 @pytest.mark.parametrize("name", USABLE)
 def test_a_workspace_under_any_usable_name_uses_the_checkout_s_cache_and_nothing_else(tmp_path, name) -> None:
-    base = checkout(make_checkout(tmp_path / name))
+    base = make_checkout(tmp_path / name)
     workspace = base.beside("other")
     for seed in (5, 6):  # made, then brought up to date
         isolate(base, workspace, {"train": {"seed": seed}})
@@ -80,35 +69,42 @@ def test_dvc_keeps_content_and_answers_under_any_usable_name(tmp_path, name) -> 
     assert not (root / ".dvc" / "cache").exists()
 
 
-STORE = """
+STORES = """
+import os, sys
 from pathlib import Path
 from ganline.integrations.mlflow_store import embedded_database, open_store
 from ganline.integrations.mlflow_versions import read_versions
-store = open_store()
-run = store.client.create_run(store.experiment_id, run_name="x")
-note = Path("note.txt")
+note, back = Path("note.txt"), Path("back")
 note.write_text("hello")
-store.client.log_artifact(run.info.run_id, str(note))
-assert [found.path for found in store.client.list_artifacts(run.info.run_id)] == ["note.txt"]
-Path("back").mkdir()
-assert Path(store.client.download_artifacts(run.info.run_id, "note.txt", "back")).read_text() == "hello"
-assert read_versions(embedded_database(), "none") == []
+back.mkdir()
+for state in sys.argv[1:]:
+    os.environ["GANLINE_HOME"] = state
+    store = open_store()
+    run = store.client.create_run(store.experiment_id, run_name="x")
+    store.client.log_artifact(run.info.run_id, str(note))
+    assert [found.path for found in store.client.list_artifacts(run.info.run_id)] == ["note.txt"], state
+    kept = Path(store.client.download_artifacts(run.info.run_id, "note.txt", str(back)))
+    assert kept.read_text() == "hello", state
+    kept.unlink()
+    assert read_versions(embedded_database(), "none") == [], state
 """
 
 
-@pytest.mark.parametrize("name", [EVERYTHING, *(pytest.param(name, marks=pytest.mark.slow) for name in USABLE[1:])])
-def test_the_embedded_store_under_any_usable_name_keeps_everything_there(tmp_path, name) -> None:
-    state, elsewhere = tmp_path / name / ".ganline", tmp_path / "elsewhere"
+@pytest.mark.parametrize("names", [[EVERYTHING], pytest.param(USABLE[1:], marks=pytest.mark.slow)], ids=("one", "all"))
+def test_the_embedded_store_under_any_usable_name_keeps_everything_there(tmp_path, names) -> None:
+    """In one interpreter: the imports cost more than a store."""
+    elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    env = os.environ | {"GANLINE_HOME": str(state)}
-    done = subprocess.run([sys.executable, "-c", STORE], env=env, cwd=elsewhere, capture_output=True, text=True)
+    states = [tmp_path / name / ".ganline" for name in names]
+    done = subprocess.run([sys.executable, "-c", STORES, *states], cwd=elsewhere, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert entries(tmp_path) == {name, "elsewhere"}
+    assert entries(tmp_path) == {*names, "elsewhere"}
     assert entries(elsewhere) == {"note.txt", "back"}
-    assert entries(tmp_path / name) == {".ganline"}
-    assert list((state / "mlflow" / "artifacts").rglob("note.txt"))
-    with sqlite3.connect(state / "mlflow" / "mlflow.db") as database:
-        assert database.execute("select count(*) from runs").fetchone() == (1,)
+    for state in states:
+        assert entries(state.parent) == {".ganline"}
+        assert list((state / "mlflow" / "artifacts").rglob("note.txt"))
+        with sqlite3.connect(state / "mlflow" / "mlflow.db") as database:
+            assert database.execute("select count(*) from runs").fetchone() == (1,)
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -153,7 +149,7 @@ def test_usable_names_are_usable(name) -> None:
 
 
 def test_a_cache_that_the_checkout_keeps_elsewhere_is_the_workspace_s_too(tmp_path) -> None:
-    base = checkout(make_checkout(tmp_path / "checkout"))
+    base = make_checkout(tmp_path / "checkout")
     write_text(base.root / ".dvc" / "config.local", f"[cache]\n    dir = {tmp_path / 'big disk'}\n")
     workspace = base.beside("other")
     isolate(base, workspace, {})
@@ -169,7 +165,7 @@ def test_a_cache_path_that_dvc_s_configuration_cannot_hold_is_refused(tmp_path) 
 
 
 def test_an_older_configuration_that_dvc_cannot_read_does_not_stop_a_workspace(tmp_path) -> None:
-    base = checkout(make_checkout(tmp_path / "x, y"))
+    base = make_checkout(tmp_path / "x, y")
     workspace = base.beside("other")
     isolate(base, workspace, {})
     write_text(workspace.root / ".dvc" / "config.local", f"[cache]\n    dir = {base.root / '.dvc' / 'cache'}\n")

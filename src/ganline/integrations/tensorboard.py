@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ganline.errors import ConfigError
+from ganline.extras import install_command
 from ganline.integrations.jsonl import LineReader, numbers
 
 HISTORY, SYSTEM, SAMPLES = "history.jsonl", "system.jsonl", "samples"
@@ -34,7 +35,7 @@ def summary_writer(logdir: Path) -> Any:
     except ImportError as error:
         raise ConfigError(
             "tracking.tensorboard is on, but TensorBoard is not installed",
-            remedy="run `make test`, which installs it, or set tracking.tensorboard: false",
+            remedy=f"{install_command('tensorboard')}, or set tracking.tensorboard: false",
         ) from error
     for stale in logdir.glob("events.out.tfevents.*.ganline"):
         stale.unlink()

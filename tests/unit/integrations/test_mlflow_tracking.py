@@ -350,4 +350,4 @@ def test_without_tensorboard_the_message_says_what_to_install(work, tmp_path, mo
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(ConfigError, match="not installed") as error:
         follow_tensorboard(work, tmp_path / "board")
-    assert "`make test`, which installs it" in str(error.value)
+    assert "-e '.[tensorboard]'" in str(error.value)
