@@ -20,6 +20,14 @@ def test_exit_codes(arguments, code) -> None:
     assert "Traceback" not in result.stderr
 
 
+def test_the_help_shows_what_users_run_first_and_the_stages_last() -> None:
+    command = [sys.executable, "-m", "ganline", "--help"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    places = [told.index(panel) for panel in ("Make a model", "Use a model", "This machine", "Stages of dvc.yaml")]
+    assert places == sorted(places)
+    assert told.index("│ run ") < told.index("│ generate ") < told.index("│ manifest ")
+
+
 def decode(place: Path) -> str:
     """What the command says of a place where it cannot paint."""
     command = [sys.executable, "-m", "ganline", "decode", str(place), "-o", str(place.parent / "grid.png")]

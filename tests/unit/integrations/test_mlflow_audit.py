@@ -144,11 +144,18 @@ def test_the_printed_recipe_deletes_a_whole_version_and_its_bytes_and_leaves_the
     assert audit() == []
 
 
-def test_the_printed_recipe_frees_git_s_store_of_what_earlier_runs_left_there(root) -> None:
-    old_patch(root)
+def test_the_printed_recipe_frees_git_s_store_of_what_earlier_runs_left_there(make_bundle, root, home) -> None:
+    enter(make_bundle, root, "freed", 3)
     git(root, "reset", "-q")
+    workspace = root / ".ganline" / "ws" / "old"
+    git(root, "worktree", "add", "-q", "--detach", str(workspace))
+    (workspace / "secret.txt").write_bytes(CANARY)
+    git(workspace, "add", "-f", "secret.txt")  # its index holds on to what an earlier isolated run took along
     everything = ("cat-file", "--batch-all-objects", "--batch")
     assert CANARY in git_bytes(root, *everything)
-    git(root, "worktree", "prune")
-    git(root, "gc", "-q", "--prune=now")
+    output = CliRunner().invoke(app, ["audit", "freed"]).output
+    command = re.search(r"    (rm -rf .*)\n", output)
+    assert command is not None
+    subprocess.run(["bash", "-euc", command[1]], check=True, cwd=root)
     assert CANARY not in git_bytes(root, *everything)
+    assert not workspace.exists()
