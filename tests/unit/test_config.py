@@ -9,6 +9,7 @@ import yaml
 
 from ganline.config import SUCH_AS, load_config, parse, read_yaml
 from ganline.errors import ConfigError
+from ganline.files import read_json
 from ganline.overlay import merge
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,15 @@ def test_a_bound_on_the_distance_holds_for_both_extractors(name) -> None:
     floors = parse(merge(read_yaml(ROOT / "params.yaml"), overlay), source=str(name)).promotion.floors
     assert floors.fd_max or floors.fd_ratio_max, "some bound on the primary extractor's distance"
     assert floors.fd_holdout_max or floors.fd_holdout_ratio_max, "and one on the holdout extractor's"
+
+
+@pytest.mark.parametrize(("name", "row"), read_json(ROOT / "benchmarks/results/presets.json").items())
+def test_bounds_are_near_what_was_measured(name, row) -> None:
+    overlay = {} if name == "default" else read_yaml(ROOT / "presets" / f"{name}.yaml")
+    floors = parse(merge(read_yaml(ROOT / "params.yaml"), overlay), source=name).promotion.floors
+    for key, bound in (("fd", floors.fd_ratio_max), ("fd_second", floors.fd_holdout_ratio_max)):
+        measured = row["metrics"][key]["ratio"]
+        assert bound is not None and measured < bound <= max(10, 4 * measured), key
 
 
 def with_change(change: dict) -> dict:
