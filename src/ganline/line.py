@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ganline import doctor, effects, leash, preflight
-from ganline.config import PARAMS, load_config, read_yaml
+from ganline.config import PARAMS, Config, load_config, read_yaml
 from ganline.errors import ConfigError, GanlineError, GateError, WorkspaceError
 from ganline.files import read_json
 from ganline.integrations.mlflow_store import check_store
@@ -67,17 +67,10 @@ def choose_study(base: Workspace, preset: str | None) -> Overlay | None:
     return overlay
 
 
-def check_packages() -> None:
-    """Raises WorkspaceError if a package is installed in a release that is known to break others."""
-    if broken := doctor.broken_packages():
-        raise WorkspaceError("; ".join(broken), expected="the releases of constraints.txt", remedy=doctor.REINSTALL)
-
-
 def run(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:
     """Run the line, or say that nothing changed. Where a step fails the process ends with exit code 1."""
-    check_servers()
+    check_environment()
     started = time.monotonic()
-    check_packages()
     workspace = base.beside(overlay[0]) if overlay else base
     os.environ |= workspace.environment()
     with hold(workspace):
@@ -100,20 +93,32 @@ def run(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:
 
 def refuse_early(base: Workspace, workspace: Workspace, overlay: Overlay | None) -> None:
     """Raise what register or promote would raise in the end, before a workspace is made or anything is started."""
-    content = merge(read_yaml(base.root / PARAMS), dict(overlay[1]) if overlay else {})
-    config = check_params(base, workspace, content)
+    config = configured(base, workspace, overlay)
+    effects.check_installed(config)
     with chdir(base.root):  # a relative data.source.path
         preflight.require(preflight.before_fetch(config, workspace.root))
 
 
-def check_servers() -> None:
-    """Before anything is written or trained: the proxies and servers that the environment names can be used.
+def configured(base: Workspace, workspace: Workspace, overlay: Overlay | None) -> Config:
+    """What the workspace will read. Raises ConfigError."""
+    return check_params(base, workspace, merge(read_yaml(base.root / PARAMS), dict(overlay[1]) if overlay else {}))
+
+
+def check_environment() -> None:
+    """Before anything is written or trained: the packages, proxies and servers of the environment can be used.
 
     Raises ConfigError, WorkspaceError, RegistryError.
     """
+    check_packages()
     check_proxies()
     check_server(os.environ)
     check_store()
+
+
+def check_packages() -> None:
+    """Raises WorkspaceError if a package is installed in a release that is known to break others."""
+    if broken := doctor.broken_packages():
+        raise WorkspaceError("; ".join(broken), expected="the releases of constraints.txt", remedy=doctor.REINSTALL)
 
 
 def unchanged(root: Path) -> effects.Standing | None:
@@ -130,13 +135,12 @@ def unchanged(root: Path) -> effects.Standing | None:
 
 def speedup(base: Workspace, overlay: Overlay | None, *, accept: bool) -> None:
     """Bring the study's stages up to date, measure, and tell what was found. Fails as `run` does."""
-    check_servers()
-    check_packages()
+    check_environment()
     workspace = base.beside(overlay[0]) if overlay else base
     with hold(workspace):
+        effects.check_installed(configured(base, workspace, overlay), "speedup")
         if overlay:
             isolate(base, workspace, overlay[1])
-        effects.check_installed(load_config(workspace.root), "speedup")
         os.environ |= workspace.environment()
         run_flow(workspace, "speedup", accept=accept)
         print(effects.told_study(workspace.root))
