@@ -42,12 +42,18 @@ export PIP_IGNORE_INSTALLED := 0
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-run: $(INSTALLED) ## the whole line: data, training, measuring, registry [PRESET=name | DATA=folder RES=64 NAME=mine] [ACCEPT=1]
+run: asked $(INSTALLED) ## the whole line: data, training, measuring, registry [PRESET=name | DATA=folder RES=64 NAME=mine] [ACCEPT=1]
 	@exec $(GANLINE) run $${PRESET:+--preset="$$PRESET"} $${DATA:+--data="$$DATA"} $${RES:+--res="$$RES"} $(if $(NAMED),--name="$$NAME") $${ACCEPT:+--accept}
 
-speedup: $(INSTALLED_STUDY) ## a language-model generator, GANs in its place, and what is gained [PRESET=speedup-tiny] [ACCEPT=1]
+speedup: no-data asked $(INSTALLED_STUDY) ## a language-model generator, GANs in its place, and what is gained [PRESET=speedup-tiny] [ACCEPT=1]
+	@exec $(GANLINE) speedup $${PRESET:+--preset="$$PRESET"} $${ACCEPT:+--accept}
+
+# Before an install of minutes: what the command line names has to be there.
+.PHONY: asked no-data
+asked:
+	@exec "$$PYTHON" src/ganline/doctor.py --asked
+no-data:
 	@$(if $(value DATA)$(value RES)$(NAMED),$(error make speedup takes no DATA, RES or NAME: to study your own images set data.source and prepare.resolution in params.yaml, or in a preset of your own))
-	exec $(GANLINE) speedup $${PRESET:+--preset="$$PRESET"} $${ACCEPT:+--accept}
 
 ui: $(INSTALLED) ## the MLflow UI with runs and the model registry, on this machine only [PORT=5000]
 	@exec $(GANLINE) ui $${PORT:+--port="$$PORT"}

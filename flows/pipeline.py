@@ -36,10 +36,14 @@ from ganline.where_set import with_places
 set_defaults()
 drop_git_context()
 
+try:
+    from prefect.settings import PREFECT_API_URL  # every PREFECT_ variable is read here
+except ValueError as error:
+    sys.exit(f"error: Prefect cannot use its settings: {error}\n  to do: correct or unset these PREFECT_ variables")
+
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.exceptions import TerminationSignal
-from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, Failed, State
 
 FOLLOW_SECONDS = 5.0

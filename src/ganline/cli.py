@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
-from ganline.environment import cache_folders, drop_git_context, set_defaults
+from ganline.environment import asked_ranks, cache_folders, drop_git_context, set_defaults
 
 set_defaults()
 
@@ -58,7 +58,8 @@ def options(
 
 
 def main() -> NoReturn:
-    """Run a command. A GanlineError becomes one message and exit code 1; anything else is our bug and shows."""
+    """Run a command. A GanlineError, or what the operating system refuses, becomes one message and exit code 1;
+    anything else is our bug and shows."""
     drop_git_context()
     for stream in (sys.stdout, sys.stderr):  # a name may hold what the terminal's encoding cannot
         if isinstance(stream, io.TextIOWrapper):
@@ -73,6 +74,14 @@ def main() -> NoReturn:
         code = 1
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except OSError as error:
+        if os.environ.get("GANLINE_DEBUG"):
+            raise
+        print(f"error: {refusal_of(error)}", file=sys.stderr)
+        code = 1
     except Exception as error:  # click's own usage errors know how to show themselves
         show = getattr(error, "show", None)
         if show is None:
@@ -82,6 +91,15 @@ def main() -> NoReturn:
     if code == INTERRUPTED:
         print("stopped; run the same command again to go on where it was", file=sys.stderr)
     sys.exit(code)
+
+
+def refusal_of(error: OSError) -> str:
+    """What the operating system refused, and what may help."""
+    where = f": {error.filename!r}" if error.filename else ""
+    return (
+        f"{error.strerror or error}{where}\n  to do: look at that path, its rights and the free disk space; "
+        "`ganline --debug …` shows the whole trace"
+    )
 
 
 def here() -> Workspace:
@@ -122,18 +140,6 @@ def stage_command(name: str) -> None:
 
     command.__doc__ = STAGE_NAMES[name]
     app.command(name)(command)
-
-
-def asked_ranks() -> int:
-    """GANLINE_RANKS, 1 where it is not set. Raises ConfigError if it is no count."""
-    text = os.environ.get("GANLINE_RANKS", "1")
-    if not text.isdecimal() or int(text) < 1:
-        raise ConfigError(
-            f"GANLINE_RANKS is {text!r}",
-            expected="how many processes share each batch: 1, 2, …",
-            remedy="set it to the number of GPUs, or unset it",
-        )
-    return int(text)
 
 
 def over_ranks(stage: str, count: int) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -141,14 +142,25 @@ def check_resolution(config: Config) -> None:
         stem_resolution(config.prepare.resolution)
 
 
+class UniqueKeys(yaml.SafeLoader):
+    """PyYAML keeps the last of two equal keys without a word; this refuses them, as DVC does."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As SafeLoader's. Raises ConstructorError for a key that stands twice."""
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        if twice := next((key for key in keys if keys.count(key) > 1), None):
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping. Raises ConfigError if the file is missing or is something else."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist", remedy="run in the project's folder") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}", remedy="correct it") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no mapping", expected="sections such as `train:`")
     return content
@@ -161,7 +173,9 @@ def load_config(root: Path) -> Config:
 
 def parse(content: dict[str, Any], *, source: str) -> Config:
     """A merged mapping as Config."""
-    refuse_userinfo(content, source)
+    for where, value in leaves(content):
+        refuse_userinfo(where, value, source)
+        refuse_boundless(where, value, source)
     try:
         config = Config.model_validate(content)
     except ValidationError as error:
@@ -173,15 +187,29 @@ def parse(content: dict[str, Any], *, source: str) -> Config:
     return config
 
 
-def refuse_userinfo(content: Any, source: str, where: str = "") -> None:
-    """Raise ConfigError if an address holds a user or password: params.yaml travels with every registered version."""
+def leaves(content: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of everything that is neither a mapping nor a list."""
     if isinstance(content, dict | list):
-        items = content.items() if isinstance(content, dict) else enumerate(content)
-        for key, value in items:
-            refuse_userinfo(value, source, f"{where}.{key}".lstrip("."))
-    elif isinstance(content, str) and without_userinfo(content) != content:
+        for key, value in content.items() if isinstance(content, dict) else enumerate(content):
+            yield from leaves(value, f"{where}.{key}".lstrip("."))
+    else:
+        yield where, content
+
+
+def refuse_boundless(where: str, value: Any, source: str) -> None:
+    """Raise ConfigError for a number without end or beyond 64 bits: somewhere in a run it would overflow."""
+    is_float = isinstance(value, float) and not math.isfinite(value)
+    if is_float or (isinstance(value, int) and abs(value) >= 2**63):
         raise ConfigError(
-            f"{where} in {source} holds an address with a user name or password (for {without_userinfo(content)})",
+            f"{where} in {source} is {value}", expected="a finite number", remedy=f"correct {where} in {source}"
+        )
+
+
+def refuse_userinfo(where: str, value: Any, source: str) -> None:
+    """Raise ConfigError if an address holds a user or password: params.yaml travels with every registered version."""
+    if isinstance(value, str) and without_userinfo(value) != value:
+        raise ConfigError(
+            f"{where} in {source} holds an address with a user name or password (for {without_userinfo(value)})",
             expected="addresses without `user:password@`: the file travels with every registered version",
             remedy="name mirrors with a password in GANLINE_MIRROR, which stays in this process",
         )

@@ -1,12 +1,14 @@
 """What this machine has, what is missing, how to mend it. Standard library only: it runs before anything is installed.
 
 `python3 src/ganline/doctor.py` reports everything; with `--needed` it is silent unless something needed is missing;
-with `--bounds` it prints the releases that `make lock` keeps below.
+with `--bounds` it prints the releases that `make lock` keeps below; with `--asked` it refuses a PRESET or DATA that is
+not there.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -154,6 +156,29 @@ NEEDED = {
 USEFUL = {"environment": check_environment, "packages": check_packages, "compiler": check_compiler, "gpu": check_gpu}
 
 
+def is_folder(name):
+    try:
+        return Path(name).expanduser().is_dir()
+    except (OSError, RuntimeError):  # a name too long, a home of nobody
+        return False
+
+
+def wrong_request(preset, data):
+    """Why `make run` cannot do what PRESET and DATA ask for; empty if they are there."""
+    presets = sorted(path.stem for path in (Path(__file__).resolve().parents[2] / "presets").glob("*.yaml"))
+    if preset and preset not in presets:
+        return f"there is no preset {preset!r}\n  expected: one of {', '.join(presets)}"
+    if data and not is_folder(data):
+        return f"DATA={data} is not a folder\n  expected: a folder of PNG, JPEG or WebP images"
+    return ""
+
+
+def say(text):
+    """Print what may hold what the terminal's encoding cannot."""
+    encoding = sys.stdout.encoding or "ascii"
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
 def report(*, everything=True):
     """(text, whether all that is needed is there)."""
     checks = {**NEEDED, **USEFUL} if everything else NEEDED
@@ -167,9 +192,12 @@ if __name__ == "__main__":
     if "--bounds" in sys.argv:
         print("\n".join(f"{name}<{first}" for name, (first, _) in BROKEN.items()))
         raise SystemExit(0)
+    if "--asked" in sys.argv:
+        wrong = wrong_request(os.environ.get("PRESET", ""), os.environ.get("DATA", ""))
+        if wrong:
+            say(f"error: {wrong}")
+        raise SystemExit(1 if wrong else 0)
     text, healthy = report(everything="--needed" not in sys.argv)
     if text:
-        # A path may hold what the terminal's encoding cannot.
-        encoding = sys.stdout.encoding or "ascii"
-        print(text.encode(encoding, "backslashreplace").decode(encoding))
+        say(text)
     raise SystemExit(0 if healthy else 1)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganline.config import PARAMS, Config, load_config
-from ganline.errors import ConfigError, GanlineError, RegistryError
+from ganline.errors import ConfigError, GanlineError, RegistryError, printable
 from ganline.extras import check_extra
 from ganline.files import read_json, sha256_file, sha256_json, write_bytes, write_json, write_text
 from ganline.home import home
@@ -60,7 +60,7 @@ def fetch(root: Path, *, accept: bool = False) -> None:
     config = load_config(root)
     check_installed(config)
     report = fetch_data(config.data, root / DATA, accept=accept)
-    write_text(root / SKIPPED, "".join(f"{name}\t{reason}\n" for name, reason in report.skipped.items()))
+    write_text(root / SKIPPED, "".join(f"{printable(name)}\t{reason}\n" for name, reason in report.skipped.items()))
     log.info("%s", replace(report, skipped_list=str(root / SKIPPED)))
     before = dvc_repo.data_version(root)
     profile = root / MANIFEST / "profile.json"

@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from ganline.errors import ConfigError
+
 # OpenMP workers that spin without end made batch-1 work up to 100 times slower on shared cores: let them sleep, but
 # only after a short spin, or small convolutions pay for a wake-up each
 # (benchmarks/threads.py: 1.5 times the images per second of sleeping at once).
@@ -80,6 +82,36 @@ def is_proxy(variable: str) -> bool:
 def cache_folders(state: Path) -> dict[str, str]:
     """Variables that keep libraries' caches in our state folder, not in the user's home folder or under /var/tmp."""
     return {name: str(state / "cache" / folder) for name, folder in CACHES.items()}
+
+
+def make_caches() -> None:
+    """Make the folders of libraries' caches with our rights (DVC would let everybody write into its own).
+
+    Raises ConfigError for a variable of the user's that names a folder which cannot be made.
+    """
+    for name in CACHES:
+        folder = os.environ.get(name)
+        try:
+            if folder:
+                Path(folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"{name}={folder} cannot be used: {error.strerror}",
+                expected="a folder for a library's cache",
+                remedy=f"correct {name}, or unset it: the cache then lies in the project",
+            ) from error
+
+
+def asked_ranks() -> int:
+    """GANLINE_RANKS, 1 where it is not set. Raises ConfigError if it is no count."""
+    text = os.environ.get("GANLINE_RANKS", "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(
+            f"GANLINE_RANKS is {text!r}",
+            expected="how many processes share each batch: 1, 2, …",
+            remedy="set it to the number of GPUs, or unset it",
+        )
+    return int(text)
 
 
 def without_git_context(environment: Mapping[str, str]) -> dict[str, str]:

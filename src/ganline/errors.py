@@ -8,9 +8,14 @@ from pathlib import Path
 NAMED = 10
 
 
+def printable(text: str) -> str:
+    """The text with line ends and other control characters as escapes: a file's name must not forge a line."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def listed(names: Collection[str], *, whole_list: str = "") -> str:
     """The first names of what a message counts, and how many more there are; `whole_list` says where all stand."""
-    first = ", ".join(sorted(names)[:NAMED])
+    first = ", ".join(map(printable, sorted(names)[:NAMED]))
     where = f" (all are in {whole_list})" if whole_list else ""
     return f"{first} and {len(names) - NAMED} more{where}" if len(names) > NAMED else first
 

@@ -39,8 +39,11 @@ def git_bytes(root: Path, *arguments: str, env: Mapping[str, str] | None = None,
             "git is not installed", remedy="install git, for instance `apt-get install git`"
         ) from error
     if result.returncode:
-        message = result.stderr.decode(errors="replace").strip()
-        raise WorkspaceError(f"git {arguments[0]} failed in {root}: {message}")
+        message = result.stderr.decode(errors="replace").strip() or f"it ended with code {result.returncode}"
+        raise WorkspaceError(
+            f"git {arguments[0]} failed in {root}: {message}",
+            remedy="mend what git says (free disk space, rights, file limits), and run the same command again",
+        )
     return result.stdout
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from ganline import doctor, effects, leash, preflight
 from ganline.config import PARAMS, Config, load_config, read_yaml
+from ganline.environment import make_caches
 from ganline.errors import ConfigError, GanlineError, GateError, WorkspaceError
 from ganline.files import read_json
 from ganline.integrations.mlflow_store import check_store
@@ -151,6 +152,7 @@ def run_flow(workspace: Workspace, goal: str, *, accept: bool) -> None:
 
     Where a step fails, that process says so, and this one ends with its exit code. Raises GateError if it was killed.
     """
+    make_caches()
     command = [sys.executable, str(workspace.root / "flows" / "pipeline.py"), goal, *(["--accept"] if accept else [])]
     env = flow_environment(workspace.environment(), workspace.home)
     code = leash.run_to_its_end(command, cwd=workspace.root, env=env)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ganline.config import Config
+from ganline.environment import asked_ranks
 from ganline.errors import ConfigError, GanlineError, GateError, RegistryError
 from ganline.evaluation.config import LEAST_IN_CELL, NEIGHBOURS
 from ganline.files import read_json
@@ -144,6 +145,21 @@ def gate_has_enough_images(facts: Facts) -> GanlineError | None:
     return too_many(facts, "promotion.n", facts.config.promotion.n)
 
 
+def ranks_can_share_each_batch(facts: Facts) -> GanlineError | None:
+    try:
+        ranks = asked_ranks()
+    except GanlineError as error:
+        return error
+    batch = facts.config.train.batch
+    if batch % ranks == 0:
+        return None
+    return ConfigError(
+        f"a batch of {batch} cannot be shared by {ranks} ranks (GANLINE_RANKS)",
+        expected="train.batch to be a multiple of the number of ranks",
+        remedy=f"set train.batch to {-(-batch // ranks) * ranks}, or GANLINE_RANKS to another number",
+    )
+
+
 def evaluation_has_enough_images(facts: Facts) -> GanlineError | None:
     return too_many(facts, "evaluate.n", facts.config.evaluate.n)
 
@@ -264,6 +280,7 @@ UNDECIDABLE: tuple[Check, ...] = (
 
 CHECKS: tuple[Check, ...] = (
     *UNDECIDABLE,
+    ranks_can_share_each_batch,
     evaluation_has_enough_images,
     reference_has_neighbours,
     modes_can_be_counted,

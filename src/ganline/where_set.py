@@ -51,7 +51,8 @@ def where_set(root: Path, key: str) -> str:
         return f"in {base}"
     overlay, own = mapping(preset), mapping(root / PARAMS)
     for variable, decided in OF_THE_COMMAND.items():
-        if preset.stem == "folder" and key == decided and value(own, key) not in (None, value(overlay, key)):
+        differs = not own or value(own, key) not in (None, value(overlay, key))  # the workspace may not be made yet
+        if preset.stem == "folder" and key == decided and differs:
             return f"by {variable}=…"
     return f"in {preset if decides(overlay, mapping(base), key) else base}"
 

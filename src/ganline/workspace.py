@@ -35,7 +35,9 @@ log = logging.getLogger(__name__)
 # What a workspace makes for itself and keeps when its code is refreshed from the checkout.
 PREVIOUS = "expectations/previous.json"
 MADE_ANEW = "# Made anew by each run from the checkout's params.yaml and presets/: change those, not this.\n"
-NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_-]*")
+NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+MAX_OWN_NAME = 60
+"""Characters of a folder's name that its model's name keeps."""
 
 
 @dataclass(frozen=True)
@@ -257,8 +259,19 @@ def folder_overlay(base: Workspace, data: Path, resolution: int | None, name: st
     data = data.expanduser().resolve()
     if not data.is_dir():
         raise ConfigError(f"DATA={data} is not a folder", expected="a folder of PNG, JPEG or WebP images")
+    if base.root.is_relative_to(data):
+        raise ConfigError(
+            f"DATA={data} holds the project itself ({base.root})",
+            expected="a folder of images only",
+            remedy="name the folder in which the images lie",
+        )
+    if any("\ud800" <= character <= "\udfff" for character in str(data)):
+        raise ConfigError(
+            f"DATA={str(data)!a}: its name is not UTF-8, and configuration files cannot hold it",
+            remedy="rename the folder, or name a link to it",
+        )
     if name is not None and not NAME.fullmatch(name):
-        raise ConfigError(f"NAME={name} cannot name a model", expected="letters, digits, - and _")
+        raise ConfigError(f"NAME={name} cannot name a model", expected="at most 100 letters, digits, - and _")
     overlay = preset_overlay(base, "folder")
     side = overlay["prepare"]["resolution"] if resolution is None else resolution
     name = name or plain_name(data.name)
@@ -278,4 +291,4 @@ def folder_overlay(base: Workspace, data: Path, resolution: int | None, name: st
 def plain_name(text: str) -> str:
     """'My pictures!' -> 'my-pictures': fit for a folder, a registered model and a branch."""
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in text.lower())
-    return plain.strip("-") or "images"
+    return plain.strip("-")[:MAX_OWN_NAME] or "images"

@@ -52,6 +52,9 @@ def checkout(tmp_path) -> Path:
     for name in ("python", "ruff", "mypy", "deptry"):
         (tmp_path / ".venv" / "bin" / name).write_text(PYTHON)
         (tmp_path / ".venv" / "bin" / name).chmod(0o755)
+    # What it looks for first is not there; it has a test of its own.
+    (tmp_path / "src" / "ganline").mkdir(parents=True)
+    (tmp_path / "src" / "ganline" / "doctor.py").touch()
     for stamp in (".installed", ".installed-study", ".installed-dev"):
         (tmp_path / ".venv" / stamp).touch()
     return tmp_path
@@ -223,7 +226,7 @@ def test_an_environment_that_was_made_for_another_folder_is_made_anew(checkout, 
     """pip's pointer to the code that an environment runs says where it was made."""
     original = tmp_path_factory.mktemp("original of mine")
     (original / "src").mkdir()
-    (checkout / "src").mkdir()
+    (checkout / "src").mkdir(exist_ok=True)
     packages = checkout / ".venv" / "lib" / "python3.11" / "site-packages"
     packages.mkdir(parents=True)
     if place == "linked":

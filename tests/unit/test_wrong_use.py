@@ -106,3 +106,77 @@ def test_a_resolution_of_zero_is_no_missing_one(tmp_path, monkeypatch, capsys) -
     monkeypatch.chdir(make_checkout(tmp_path / "checkout").root)
     assert call(monkeypatch, "run", "--data", tmp_path / "pictures", "--res", "0") == 1
     assert "prepare.resolution: found 0" in capsys.readouterr().err
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """A checkout to run in, up to where a flow would start."""
+    from tests.unit.checkouts import make_checkout
+
+    monkeypatch.delenv("GANLINE_HOME")
+    monkeypatch.setattr("ganline.leash.die_with_make", lambda: None)
+    monkeypatch.setattr("ganline.line.check_packages", lambda: None)
+    monkeypatch.setattr("ganline.line.run_flow", lambda *_, **__: pytest.fail("the flow was started"))
+    monkeypatch.setattr("ganline.workspace.check_code", lambda _: None)
+    root = make_checkout(tmp_path / "checkout").root
+    monkeypatch.chdir(root)
+    return root
+
+
+def refused(monkeypatch, capsys, *arguments: object) -> str:
+    """What `ganline run ARGUMENTS` says; nothing is made but a lock."""
+    assert call(monkeypatch, "run", *arguments) == 1
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    assert not Path(".ganline/ws").exists()
+    return told
+
+
+def test_names_that_are_too_long_are_refused_and_a_folder_s_own_is_cut(project, tmp_path, monkeypatch, capsys) -> None:
+    from ganline.line import choose
+    from ganline.workspace import checkout
+
+    pictures = tmp_path / ("p" * 250)
+    pictures.mkdir()
+    assert "there is no preset" in refused(monkeypatch, capsys, "--preset", "p" * 300)
+    assert "at most 100" in refused(monkeypatch, capsys, "--data", pictures, "--name", "n" * 300)
+    chosen = choose(checkout(project), preset=None, data=pictures, resolution=32)
+    assert chosen is not None and chosen[0] == f"folder-{'p' * 60}-32"
+
+
+@pytest.mark.parametrize("data", ["", ".", "/", ".."])
+def test_a_folder_that_holds_the_project_is_no_data(project, monkeypatch, capsys, data) -> None:
+    assert "holds the project itself" in refused(monkeypatch, capsys, "--data", data, "--res", "32")
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_refused(project, tmp_path, monkeypatch, capsys) -> None:
+    (tmp_path / "d\udcff").mkdir()
+    assert "is not UTF-8" in refused(monkeypatch, capsys, "--data", tmp_path / "d\udcff", "--res", "32")
+
+
+def test_a_wrong_resolution_is_sent_back_to_the_command(project, tmp_path, monkeypatch, capsys) -> None:
+    (tmp_path / "pictures").mkdir()
+    assert "set by RES=" in refused(monkeypatch, capsys, "--data", tmp_path / "pictures", "--res", "0")
+
+
+@pytest.mark.parametrize("count", ["abc", "7", "0"])
+def test_ranks_that_cannot_share_a_batch_are_refused_before_anything_runs(project, monkeypatch, capsys, count) -> None:
+    monkeypatch.setenv("GANLINE_RANKS", count)
+    assert "GANLINE_RANKS" in refused(monkeypatch, capsys, "--preset", "digits")
+
+
+def test_a_state_folder_that_cannot_be_made_is_a_message(project, monkeypatch, capsys) -> None:
+    (project / "file").touch()
+    monkeypatch.setenv("GANLINE_HOME", str(project / "file"))
+    told = refused(monkeypatch, capsys, "--preset", "digits")
+    assert str(project / "file") in told and "to do: look at that path" in told
+
+
+def test_a_cache_that_cannot_be_made_is_named_by_its_variable(tmp_path, monkeypatch) -> None:
+    from ganline.environment import make_caches
+    from ganline.errors import ConfigError
+
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "file" / "x"))
+    with pytest.raises(ConfigError, match=r"DVC_SITE_CACHE_DIR=.*cannot be used"):
+        make_caches()

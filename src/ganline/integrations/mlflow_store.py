@@ -41,6 +41,7 @@ SERVER_OPTIONS = frozenset(
         *("STATIC_PREFIX", "GUNICORN_OPTS", "UVICORN_OPTS", "EXPOSE_PROMETHEUS"),
     )
 )
+RESTORE = "restore it from a copy; to begin a new registry instead, move the folder around it away"
 WRITER_TAG = "ganline.version"
 # MLflow waits up to 7 x 120 s for a server that does not answer; a user at a terminal should not. Its progress bars
 # count files of a few kilobytes.
@@ -73,6 +74,8 @@ def embedded_store() -> Path | None:
     database = embedded_database()
     if not database.is_file():
         return None
+    if not database.stat().st_size:
+        raise RegistryError(f"{database} is empty: it was cut short", remedy=RESTORE)
     reroot(database, database.with_name("artifacts"), lock=lambda: lock("schema"))
     return database
 
@@ -290,6 +293,9 @@ def translated(uri: str) -> Iterator[None]:
         module = type(error).__module__.partition(".")[0]
         if module not in ("mlflow", "sqlalchemy", "alembic", "requests", "urllib3", "filelock", "sqlite3"):
             raise
+        if "disk image is malformed" in str(error) or "file is not a database" in str(error):
+            reason = error.__cause__ or error
+            raise RegistryError(f"{embedded_database()} is damaged: {reason}", remedy=RESTORE) from error
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RegistryError(
             f"MLflow at {without_userinfo(uri)} refused: {first_line}",

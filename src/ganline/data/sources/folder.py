@@ -111,11 +111,15 @@ def find_pictures(root: Path, *, max_bytes: int) -> tuple[list[str], dict[str, s
     names: list[str] = []
     skipped: dict[str, str] = {}
     leaving: list[str] = []
-    for folder, subfolders, files in os.walk(root):  # links to folders are not followed
+
+    def unreadable(error: OSError) -> None:
+        skipped[Path(error.filename).relative_to(root).as_posix()] = f"its folder cannot be read: {error.strerror}"
+
+    for folder, subfolders, files in os.walk(root, onerror=unreadable):  # links to folders are not followed
         here = Path(folder)
         for entry in (*subfolders, *files):
             path = here / entry
-            if path.is_symlink() and not path.resolve().is_relative_to(root):
+            if path.is_symlink() and leads_out(path, root):
                 leaving.append(path.relative_to(root).as_posix())
             elif path.is_symlink() and path.is_dir():
                 skipped[path.relative_to(root).as_posix()] = "a link to a folder"
@@ -137,6 +141,14 @@ def find_pictures(root: Path, *, max_bytes: int) -> tuple[list[str], dict[str, s
         skipped |= dict.fromkeys(outside, "outside train/ and test/")
         names = [name for name in names if name not in set(outside)]
     return sorted(names), dict(sorted(skipped.items()))
+
+
+def leads_out(link: Path, root: Path) -> bool:
+    """Whether a link ends outside a folder, or where we may not look."""
+    try:
+        return not link.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):
+        return True
 
 
 def skipped_words(skipped: Mapping[str, str]) -> str:
