@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .PHONY: help run speedup test test-slow check ui doctor lock clean
 .NOTPARALLEL:
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
+PYTHON ?= $(or $(shell command -v python3.11 || command -v python3),python3)
 VENV := .venv
 BIN := $(VENV)/bin
 # -P: a file in the checkout that is named like a library is not taken for it.

@@ -124,6 +124,17 @@ def test_make_speedup_refuses_what_it_would_ignore(checkout, argument) -> None:
     assert "data.source" in done.stderr
 
 
+@pytest.mark.parametrize("asked", ["PRESET=no-such-preset", "DATA=/no/such/folder", "DATA=" + "d" * 300])
+def test_what_is_not_there_is_refused_before_an_install(checkout, asked) -> None:
+    shutil.rmtree(checkout / ".venv")
+    shutil.copyfile(ROOT / "src" / "ganline" / "doctor.py", checkout / "src" / "ganline" / "doctor.py")
+    done = make(checkout, "run", asked)
+    assert done.returncode == 2
+    assert "error: " in done.stdout and "expected: " in done.stdout
+    assert "Traceback" not in done.stderr
+    assert not (checkout / ".venv").exists()
+
+
 @pytest.mark.parametrize(("goal", "extra"), [("speedup", "study"), ("test", "dev")])
 def test_a_goal_installs_the_extra_that_it_reads(checkout, goal, extra) -> None:
     (checkout / ".venv" / f".installed-{extra}").unlink()

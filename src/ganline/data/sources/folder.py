@@ -121,7 +121,7 @@ def find_pictures(root: Path, *, max_bytes: int) -> tuple[list[str], dict[str, s
             path = here / entry
             if path.is_symlink() and leads_out(path, root):
                 leaving.append(path.relative_to(root).as_posix())
-            elif path.is_symlink() and path.is_dir():
+            elif path.is_symlink() and entry in subfolders:
                 skipped[path.relative_to(root).as_posix()] = "a link to a folder"
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for entry in files:
@@ -144,11 +144,12 @@ def find_pictures(root: Path, *, max_bytes: int) -> tuple[list[str], dict[str, s
 
 
 def leads_out(link: Path, root: Path) -> bool:
-    """Whether a link ends outside a folder, or where we may not look."""
+    """Whether a link ends outside a folder. One that leads nowhere, or where we may not look, is skipped like a bad
+    file."""
     try:
-        return not link.resolve().is_relative_to(root)
+        return not link.resolve(strict=True).is_relative_to(root)
     except (OSError, RuntimeError):
-        return True
+        return False
 
 
 def skipped_words(skipped: Mapping[str, str]) -> str:
