@@ -21,8 +21,9 @@ from ganline.integrations.mlflow_store import check_store
 from ganline.integrations.prefect_server import check_server, flow_environment
 from ganline.network import check_proxies
 from ganline.overlay import merge
+from ganline.page.words import warnings
 from ganline.registry.card import extractor_lines, metric_rows
-from ganline.stages.places import METRICS, MODEL, REPORT, SAMPLES, VALIDATE
+from ganline.stages.places import METRICS, MODEL, REPORT, SAMPLES, USEFULNESS, VALIDATE
 from ganline.workspace import Workspace, check_params, folder_overlay, hold, isolate, preset_overlay
 
 log = logging.getLogger(__name__)
@@ -177,6 +178,8 @@ def tell(workspace: Workspace, standing: effects.Standing) -> None:
         print(f"  {metric}: {value}")
     for line in extractor_lines(metrics):
         print(f"  {line}")
+    for remark in warnings(metrics, read_json(root / USEFULNESS)):
+        print(f"  {'GRAVE' if remark.grave else 'warning'}: {remark.text}")
     print(f"\n  report      {root / REPORT}")
     print(f"  samples     {root / SAMPLES}")
     print(f"  data        {root / VALIDATE / 'report.html'}")

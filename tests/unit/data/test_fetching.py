@@ -253,6 +253,26 @@ def test_a_linked_folder_outside_is_refused_and_one_inside_is_said(pictures: Pat
         find_pictures(pictures, max_bytes=1 << 20)
 
 
+def test_links_that_lead_nowhere_are_skipped_wherever_they_point(pictures: Path, tmp_path: Path) -> None:
+    (pictures / "inside.png").symlink_to(pictures / "missing.png")
+    (pictures / "outside.png").symlink_to(tmp_path / "missing.png")
+    (pictures / "round.png").symlink_to(pictures / "round.png")
+    skipped = find_pictures(pictures, max_bytes=1 << 20)[1]
+    assert skipped == dict.fromkeys(("inside.png", "outside.png", "round.png"), "a link that leads nowhere")
+
+
+def test_a_folder_that_cannot_be_read_is_named(pictures: Path, monkeypatch) -> None:
+    real = os.scandir
+
+    def scandir(folder):
+        if str(folder).endswith("cat"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert find_pictures(pictures, max_bytes=1 << 20)[1]["cat"] == "its folder cannot be read: Permission denied"
+
+
 def test_odd_entries_never_reach_data(pictures: Path) -> None:
     os.mkfifo(pictures / "pipe.png")
     (pictures / "nowhere.png").symlink_to(pictures / "missing")
