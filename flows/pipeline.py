@@ -30,6 +30,7 @@ from ganline.errors import GanlineError, GateError
 from ganline.integrations import dvc_repo
 from ganline.integrations.prefect_server import check_server
 from ganline.promoting import Outcome
+from ganline.sharing import without_userinfo
 from ganline.stages import GOALS
 from ganline.where_set import with_places
 
@@ -131,7 +132,7 @@ def following(root: Path, logger: logging.Logger | logging.LoggerAdapter) -> Ite
                 if training is not None:
                     training.follow(tensorboard=config.tracking.tensorboard)
             except Exception as error:  # a store's trouble is told, and never stops or ends a training
-                logger.warning("MLflow cannot follow just now: %s", error)
+                logger.warning("MLflow cannot follow just now: %s", without_userinfo(str(error)))
 
     thread = threading.Thread(target=follow, daemon=True, name="follower")
     thread.start()

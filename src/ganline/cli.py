@@ -20,7 +20,7 @@ import typer
 
 from ganline.command_help import STAGE_NAMES, arrange
 from ganline.errors import ConfigError, GanlineError, WorkspaceError
-from ganline.network import without_userinfo
+from ganline.sharing import public_address
 from ganline.where_set import with_places
 
 if TYPE_CHECKING:
@@ -363,7 +363,7 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this ma
     os.environ.setdefault("GANLINE_HOME", str(base.home))
     open_store()
     if is_server(store_uri()):
-        print(f"the runs and models are on the server of MLFLOW_TRACKING_URI: open {without_userinfo(store_uri())}")
+        print(f"the runs and models are on the server of MLFLOW_TRACKING_URI: open {public_address(store_uri())}")
         return
     check_port(port)
     print(f"http://127.0.0.1:{port}/#/models   (Ctrl-C ends it)", flush=True)

@@ -12,9 +12,10 @@ from functools import lru_cache
 from http.client import HTTPConnection, HTTPException
 from queue import Empty, Queue
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ganline.errors import ConfigError, GanlineError
+from ganline.sharing import SCHEME, public_address, without_userinfo
 
 if TYPE_CHECKING:
     from requests import Response
@@ -36,13 +37,22 @@ class ProxyDown(NoAnswer):
 
     def __init__(self, variable: str, proxy: str, reason: str):
         self.variable = variable
-        super().__init__(f"the proxy {without_userinfo(proxy)} of {variable} fails: {reason}")
+        super().__init__(f"the proxy {public_address(proxy)} of {variable} fails: {reason}")
 
 
-def without_userinfo(url: str) -> str:
-    """The URL without `user:password@`."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+def parsed(url: str) -> SplitResult:
+    """The parts of a URL, its port readable. Raises NoAnswer, where urllib raises ValueError."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise NoAnswer("it is no URL") from None
+    return parts
+
+
+def parsed_proxy(proxy: str) -> SplitResult:
+    """The parts of a proxy's URL, whose http:// may be missing. Raises NoAnswer."""
+    return parsed(proxy if SCHEME.match(proxy) else f"http://{proxy}")
 
 
 def named_proxies() -> dict[str, str]:
@@ -53,21 +63,20 @@ def named_proxies() -> dict[str, str]:
 def check_proxies() -> None:
     """Raise ConfigError for a proxy that the libraries cannot even read: their HTTP clients refuse to start with it."""
     for name, value in named_proxies().items():
-        parts = urlsplit(value if "://" in value else f"http://{value}")
         known = (*HTTP, *SOCKS)
         try:
-            usable = parts.scheme in known and bool(parts.hostname) and parts.port != 0
-        except ValueError:  # a port that is no number
-            usable = False
-        if not usable:
+            parts = parsed_proxy(value)
+        except NoAnswer:
+            parts = SplitResult("", "", "", "", "")
+        if parts.scheme not in known or not parts.hostname or parts.port == 0:
             raise ConfigError(
-                f"{name}={without_userinfo(value)} is no proxy that the libraries of the line can use",
+                f"{name}={public_address(value)} is no proxy that the libraries of the line can use",
                 expected="HOST:PORT, or a URL that begins with " + ", ".join(f"{scheme}://" for scheme in known),
                 remedy=f"correct {name} (GNOME's socks:// is socks5://), or unset it",
             )
         if parts.scheme in SOCKS and not all(map(importlib.util.find_spec, ("socksio", "socks"))):
             raise ConfigError(
-                f"{name}={without_userinfo(value)} is a SOCKS proxy, and what speaks SOCKS is not installed",
+                f"{name}={public_address(value)} is a SOCKS proxy, and what speaks SOCKS is not installed",
                 remedy=f"pip install 'httpx[socks]' 'requests[socks]', or unset {name}",
             )
 
@@ -84,7 +93,11 @@ def proxy_for(url: str) -> tuple[str, str] | None:
 
 
 def check_proxy_for(url: str) -> None:
-    """Raise ProxyDown if the proxy on the way to a URL accepts no connection. Each proxy is asked once a process."""
+    """Raise ProxyDown if the proxy on the way to a URL accepts no connection. Each proxy is asked once a process.
+
+    Raises NoAnswer if it is no URL.
+    """
+    parsed(url)
     if (found := proxy_for(url)) and (reason := refusal(found[1])):
         raise ProxyDown(*found, reason)
 
@@ -92,13 +105,13 @@ def check_proxy_for(url: str) -> None:
 @lru_cache
 def refusal(proxy: str) -> str | None:
     """Why a proxy takes no requests; None if it does."""
-    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     try:
+        parts = parsed_proxy(proxy)
         host, port = parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 80)
         connect(host, port)
         if parts.scheme == "http":
             within(lambda: ping(host, port))
-    except (NoAnswer, ValueError) as error:
+    except NoAnswer as error:
         return str(error)
     except (OSError, HTTPException) as error:
         return reason_of(error)
@@ -135,12 +148,13 @@ def ask(method: str, url: str, **options: Any) -> Response:
     """An HTTP answer, whatever it says. Raises NoAnswer within seconds, ProxyDown where the proxy is to blame."""
     import requests
 
-    if urlsplit(url).scheme not in HTTP or not urlsplit(url).hostname:
+    parts = parsed(url)
+    if parts.scheme not in HTTP or not parts.hostname:
         raise NoAnswer("it is no URL that begins with http:// or https://")
     check_proxy_for(url)
     try:
         return within(lambda: requests.request(method, url, timeout=SECONDS, **options))
-    except (NoAnswer, requests.exceptions.RequestException, ValueError) as error:
+    except (NoAnswer, OSError, ValueError) as error:  # of requests; OSError alone for a certificate that is no file
         reason = str(error) if isinstance(error, NoAnswer) else reason_of(error)
         if proxy := proxy_for(url):
             raise ProxyDown(*proxy, reason) from error
@@ -154,7 +168,7 @@ def must_answer(error_type: type[GanlineError], server: str, variable: str, url:
         yield
     except NoAnswer as error:
         raise error_type(
-            f"the {server} server of {variable}={without_userinfo(url)} does not answer: {error}",
+            f"the {server} server of {variable}={public_address(url)} does not answer: {without_userinfo(str(error))}",
             expected=f"a running {server} server where {variable} points",
             remedy=remedy,
         ) from error
@@ -196,12 +210,15 @@ REASONS: Mapping[str, str] = {
 
 
 def reason_of(error: BaseException) -> str:
-    """The cause at the bottom of a chain of exceptions, in plain words; its class where there are none for it."""
+    """The cause at the bottom of a chain of exceptions, in plain words; its class where there are none for it.
+
+    A plain OSError is known by its text only, such as that of requests on a certificate that is no file.
+    """
     chain = list(causes(error))
     for cause in reversed(chain):
         if words := REASONS.get(type(cause).__name__):
             return words.format(seconds=SECONDS)
-    return type(chain[-1]).__name__
+    return without_userinfo(str(chain[-1])) if type(chain[-1]) is OSError else type(chain[-1]).__name__
 
 
 def causes(error: BaseException | None) -> list[BaseException]:

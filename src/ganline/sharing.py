@@ -47,7 +47,14 @@ SECRETS = (
 DVC_SETTINGS = (".dvc/config", ".dvc/config.local")
 """Addresses of remotes, which may hold their passwords. A run needs none of them."""
 MOST_NAMED = 20
-USERINFO = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]*://)[^\s/?#@'\"<>]+@")
+USERINFO = re.compile(
+    r"""(?<=://)(?:
+    [^\s'"/?#:\[]* : (?!\d{1,5}[/?#]) [^\s'"]* @  # name:password@, unless what follows the colon is a port
+    | [^\s'"/?#]* @  # name@ or token@
+    )""",
+    re.VERBOSE,
+)
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def is_secret(name: str) -> bool:
@@ -122,5 +129,17 @@ def describe_left_out(left_out: Mapping[str, str]) -> str:
 
 
 def without_userinfo(text: str) -> str:
-    """A text whose URLs have lost their `user:password@`."""
-    return USERINFO.sub(r"\g<scheme>", text)
+    """A text whose URLs have lost their `user:password@`.
+
+    Passwords are often not escaped, so one reaches to the last `@` before white space or a quote, across `@ / ? #`.
+    Where a name stands without a password, or a port behind the host, only what comes before the first `/ ? #` counts:
+    `https://host:80/path@v1` stays. In doubt it hides too much: `https://me:pw@host/path@v1` becomes `https://v1`.
+    """
+    return USERINFO.sub("", text)
+
+
+def public_address(address: str) -> str:
+    """One whole address as messages show it: without `user:password@`, which may hold spaces; a scheme may be missing,
+    as in `http_proxy=me:pw@host:3128`."""
+    whole = re.sub(r"""[\s'"]""", "_", address)
+    return without_userinfo(whole) if SCHEME.match(whole) else without_userinfo(f"://{whole}")[3:]

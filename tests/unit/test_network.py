@@ -41,6 +41,7 @@ def impatient(monkeypatch) -> None:
         (lambda: nullcontext("somewhere"), "ftp", "no URL that begins"),
         (lambda: nullcontext(""), "http", "no URL that begins"),
         (lambda: nullcontext("host:port"), "http", "no URL"),
+        (lambda: nullcontext("[::1:4200"), "http", "no URL"),
     ],
 )
 def test_a_server_that_does_not_answer_is_told_apart_in_seconds(impatient, server, scheme, reason) -> None:
@@ -57,10 +58,11 @@ def test_any_answer_is_an_answer() -> None:
 
 @pytest.mark.parametrize("server", [servers.refusing, servers.silent, servers.mail])
 @pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "ALL_PROXY"])
-def test_a_dead_proxy_is_named_without_its_password(monkeypatch, impatient, server, variable) -> None:
+@pytest.mark.parametrize("scheme", ["http://", ""])
+def test_a_dead_proxy_is_named_without_its_password(monkeypatch, impatient, server, variable, scheme) -> None:
     with server() as place:
-        monkeypatch.setenv(variable, f"http://me:secret@{place}")
-        with pytest.raises(ProxyDown, match=f"the proxy http://{place} of {variable} fails") as caught:
+        monkeypatch.setenv(variable, f"{scheme}me:secret@{place}")
+        with pytest.raises(ProxyDown, match=f"the proxy (http://)?{place} of {variable} fails") as caught:
             ask("GET", "http://published.invalid/x")
     assert "secret" not in str(caught.value)
 
@@ -126,11 +128,29 @@ def test_http_clients_of_the_line_reach_loopback_and_nothing_else_past_a_dead_pr
     assert proxy_for("http://published.invalid/") == ("http_proxy", "http://127.0.0.1:9")
 
 
-@pytest.mark.parametrize("value", ["socks://127.0.0.1:1", "socks4://h:1", "gopher://h", "http://", "http://h:port"])
+@pytest.mark.parametrize(
+    "value", ["socks://127.0.0.1:1", "socks4://h:1", "gopher://h", "http://", "http://h:port", "http://[::1"]
+)
 def test_a_proxy_that_the_libraries_cannot_read_is_refused_by_name(monkeypatch, value) -> None:
     monkeypatch.setenv("ALL_PROXY", value)
     with pytest.raises(ConfigError, match="ALL_PROXY"):
         check_proxies()
+
+
+@pytest.mark.parametrize("value", ["me:s#cret@h:1", "http://me:s/cret@h:1", "socks4://me:s#cret@h:1", "me:s cret@h:1"])
+def test_a_wrong_proxy_is_named_without_its_password(monkeypatch, value) -> None:
+    monkeypatch.setenv("http_proxy", value)
+    with nullcontext() if " " in value else pytest.raises(ConfigError) as caught:
+        check_proxies()
+    assert caught is None or ("cret" not in str(caught.value) and "h:1" in str(caught.value))
+
+
+def test_a_certificate_that_is_no_file_is_named(monkeypatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such.pem")
+    with servers.web({}) as place:
+        for verify in (True, "/no/such.pem"):
+            with pytest.raises(NoAnswer, match=r"/no/such\.pem"):
+                ask("GET", f"https://{place}/", verify=verify)
 
 
 @pytest.mark.parametrize("value", ["host:3128", "http://me:pw@host:3128", "https://host", "http://[::1]:3128"])

@@ -16,6 +16,7 @@ from ganline.sharing import (
     describe_left_out,
     is_secret,
     package_files,
+    public_address,
     reason_against,
     without_userinfo,
 )
@@ -203,7 +204,21 @@ def test_many_left_out_are_counted() -> None:
     [
         ("https://user:pass@host/a", "https://host/a"),
         ("s3://token@bucket", "s3://bucket"),
+        ("https://user:p@ss@host", "https://host"),
+        ("https://user:p/ss@host/a", "https://host/a"),
+        ("https://user:/pass@host", "https://host"),
+        ("https://user:a/b?c#d@e@host", "https://host"),
+        ("https://user@corp:p/ss@host", "https://host"),
+        ("https://user:123@host", "https://host"),
+        ("https://:pass@[::1]:80/a", "https://[::1]:80/a"),
+        ("a: 'x://u:p@h/a', \"y://t@h\" and z://u:p@h, a@b", "a: 'x://h/a', \"y://h\" and z://h, a@b"),
         ("https://host/@scope/a?mail=a@b", "https://host/@scope/a?mail=a@b"),
+        ("https://host?mail=a@b", "https://host?mail=a@b"),
+        ("https://host:8080/path@v1", "https://host:8080/path@v1"),
+        ("https://token@host:8080/path@v1", "https://host:8080/path@v1"),
+        ("https://[::1]:8080/path@v1", "https://[::1]:8080/path@v1"),
+        ("https://user:pass@host/path@v1", "https://v1"),  # the password may as well be `pass@host/path`
+        ("sqlite:////data/a@b.db", "sqlite:////data/a@b.db"),
         ("models:/tiny@champion", "models:/tiny@champion"),
         ("a@b", "a@b"),
     ],
@@ -212,7 +227,29 @@ def test_addresses_lose_their_users_and_passwords(text, public) -> None:
     assert without_userinfo(text) == public
 
 
-@pytest.mark.parametrize("mirrors", [["https://me:canary-4f1c@host/x"], "https://canary-4f1c@host/x"])
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("user:pass@host:9", "host:9"),
+        ("user:p#a/s?s@host:9", "host:9"),
+        ("host:9", "host:9"),
+        ("http://user:p 'a\"ss@host:9", "http://host:9"),
+        ("http://host:9/a?b@c", "http://host:9/a?b@c"),
+    ],
+)
+def test_a_whole_address_may_lack_a_scheme_and_hold_spaces(address, public) -> None:
+    assert public_address(address) == public
+
+
+@pytest.mark.parametrize(
+    "mirrors",
+    [
+        ["https://me:canary-4f1c@host/x"],
+        "https://canary-4f1c@host/x",
+        "https://me:p/canary-4f1c@host/x",
+        "https://me:p@canary-4f1c@host/x",
+    ],
+)
 def test_a_password_in_params_is_refused_without_being_shown(mirrors) -> None:
     content = read_yaml(ROOT / "params.yaml")
     content["data"]["mirrors"] = mirrors

@@ -6,17 +6,19 @@ requests is imported when something is downloaded: every command reads this modu
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
 from ganline.data.archives import CHUNK, ProxyFails, Unavailable, Unreachable
-from ganline.network import ProxyDown, check_proxy_for, proxy_for
+from ganline.network import NoAnswer, ProxyDown, check_proxy_for, proxy_for, reason_of
+from ganline.sharing import public_address
 
 if TYPE_CHECKING:
     import requests
@@ -29,8 +31,7 @@ ATTEMPTS = 3
 
 def public(url: str) -> str:
     """A URL as it may be shown: without user, password and query."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return re.split("[?#]", public_address(url))[0]
 
 
 @contextmanager
@@ -65,6 +66,8 @@ def download(session: requests.Session, url: str, path: Path, *, max_bytes: int,
             return _transfer(session, url, path, max_bytes=max_bytes)
         except ProxyDown as error:
             raise ProxyFails(str(error), error.variable) from error
+        except NoAnswer as error:
+            raise Unavailable(f"{public(url)}: {error}") from error
         except requests.exceptions.ProxyError as error:
             raise _proxy_fails(url, error) from error
         except (requests.exceptions.ConnectTimeout, requests.exceptions.SSLError) as error:
@@ -90,8 +93,7 @@ class _BrokenOff(Exception):
 
 
 def _transfer(session: requests.Session, url: str, path: Path, *, max_bytes: int) -> None:
-    # The bytes as they lie on the server: a .gz file must not be unpacked on the way, its checksum comes later.
-    with session.get(url, stream=True, timeout=TIMEOUT_S, headers={"Accept-Encoding": "identity"}) as response:
+    with _get(session, url) as response:
         if response.status_code in (404, 410):
             raise Unavailable(f"has no {public(url)}")
         if response.status_code != 200:
@@ -104,6 +106,18 @@ def _transfer(session: requests.Session, url: str, path: Path, *, max_bytes: int
                     raise Unavailable(f"{public(url)} is longer than {max_bytes} bytes")
                 file.write(block)
                 bar.update(len(block))
+
+
+def _get(session: requests.Session, url: str) -> requests.Response:
+    import requests
+
+    try:
+        # The bytes as they lie on the server: a .gz file must not be unpacked on the way, its checksum comes later.
+        return session.get(url, stream=True, timeout=TIMEOUT_S, headers={"Accept-Encoding": "identity"})
+    except requests.exceptions.RequestException:
+        raise
+    except OSError as error:  # REQUESTS_CA_BUNDLE names no file
+        raise Unavailable(f"{public(url)}: {reason_of(error)}") from error
 
 
 def _read(response: requests.Response) -> bytes:

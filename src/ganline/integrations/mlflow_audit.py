@@ -20,7 +20,7 @@ from ganline.files import write_bytes
 from ganline.integrations.mlflow_registry import BUNDLE_TAG
 from ganline.integrations.mlflow_store import is_embedded, open_store, store_uri, translated
 from ganline.integrations.mlflow_versions import Version, model_names, no_such_model, versions
-from ganline.sharing import is_secret, reason_against, without_userinfo
+from ganline.sharing import is_secret, public_address, reason_against, without_userinfo
 
 if TYPE_CHECKING:
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
@@ -188,7 +188,7 @@ Backups of the store, and buckets that keep old versions of objects, hold the fi
 
 def recipe(finding: Finding) -> str:
     """How to remove what was found, with the commands for one version."""
-    version, uri = finding.version, quote(without_userinfo(store_uri()))
+    version, uri = finding.version, quote(public_address(store_uri()))
     return RECIPE.format(
         uri=uri,
         backend=uri if is_embedded() else "ADDRESS-OF-THE-DATABASE",

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,8 @@ from ganline.environment import set_defaults
 from ganline.errors import ConfigError, GanlineError, RegistryError
 from ganline.home import home
 from ganline.integrations.mlflow_moved import reroot, settle_default
-from ganline.network import NoAnswer, without_userinfo
+from ganline.network import NoAnswer
+from ganline.sharing import public_address, without_userinfo
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -58,15 +60,25 @@ def embedded_database() -> Path:
     return home() / "mlflow" / "mlflow.db"
 
 
+def named(variable: str) -> str:
+    """The address in a variable; blank counts as unset."""
+    return os.environ.get(variable, "").strip()
+
+
 def store_uri() -> str:
     """The tracking URI: MLFLOW_TRACKING_URI, else the embedded store's, absolute."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{embedded_database()}"
+    return named("MLFLOW_TRACKING_URI") or f"sqlite:///{embedded_database()}"
+
+
+def registry_uri() -> str:
+    """Where models are: MLFLOW_REGISTRY_URI, else where runs are."""
+    return named("MLFLOW_REGISTRY_URI") or store_uri()
 
 
 def is_embedded() -> bool:
     """Whether the store is our own sqlite file, for runs and for models."""
     ours = f"sqlite:///{embedded_database()}"
-    return all(os.environ.get(name) in (None, "", ours) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"))
+    return all(named(variable) in ("", ours) for variable in ADDRESSES)
 
 
 def embedded_store() -> Path | None:
@@ -107,7 +119,7 @@ def open_store() -> Store:
         with lock("schema"):
             if is_embedded() and not embedded_database().exists():
                 make_database(client_type)
-            client = client_type(tracking_uri=uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
+            client = client_type(tracking_uri=uri, registry_uri=registry_uri())
             return Store(uri, client, our_experiment(client))
 
 
@@ -151,21 +163,26 @@ def is_server(uri: str) -> bool:
 def check_addresses() -> None:
     """Raise RegistryError or ConfigError, in seconds, where MLflow's variables name nothing that answers."""
     for variable in ADDRESSES:
-        uri = os.environ.get(variable, "").strip()
-        if not uri or uri == f"sqlite:///{embedded_database()}":
-            continue
-        remedy = f"start it, correct {variable}, or unset it to use the embedded store"
-        with network.must_answer(RegistryError, "MLflow", variable, uri, remedy=remedy):
-            probe_server(uri) if is_server(uri) else probe_database(variable, uri)
+        uri = named(variable)
+        if uri and uri != f"sqlite:///{embedded_database()}":
+            check_address(variable, uri)
+
+
+@lru_cache
+def check_address(variable: str, uri: str) -> None:
+    """`check_addresses` of one; an address that answered is not asked again in this process."""
+    remedy = f"start it, correct {variable}, or unset it to use the embedded store"
+    with network.must_answer(RegistryError, "MLflow", variable, uri, remedy=remedy):
+        probe_server(uri) if is_server(uri) else probe_database(variable, uri)
 
 
 def probe_server(uri: str) -> None:
     """Raise NoAnswer where no MLflow server answers. One that asks for a login is left to MLflow's client."""
     answer = network.ask("GET", uri.rstrip("/") + "/version", verify=verification())
-    if answer.ok and not re.fullmatch(r"\d+\.\d+\S*", answer.text.strip()):
-        raise NoAnswer("what answers there is no MLflow server")
-    if answer.status_code >= 500:
-        raise NoAnswer(f"it answers {answer.status_code} {answer.reason}")
+    if answer.status_code in (401, 403):
+        return
+    if not answer.ok or not re.fullmatch(r"\d+\.\d+\S*", answer.text.strip()):
+        raise NoAnswer(f"what answers there is no MLflow server ({answer.status_code} {answer.reason})")
 
 
 def verification() -> bool | str:
@@ -191,7 +208,7 @@ def probe_database(variable: str, uri: str) -> None:
     kind = url.get_backend_name() if url else None
     if url is None or kind not in DATABASES:
         raise ConfigError(
-            f"{variable}={without_userinfo(uri)} names no store that ganline can use",
+            f"{variable}={public_address(uri)} names no store that ganline can use",
             expected="http://HOST:PORT of an MLflow server, or a database: " + ", ".join(DATABASES),
             remedy=f"correct {variable}, or unset it to use the embedded store"
             " (MLflow keeps no runs in plain folders any more)",
@@ -206,10 +223,11 @@ def probe_database(variable: str, uri: str) -> None:
                 remedy=f"correct {variable}, or unset it to use the embedded store",
             )
         return
-    network.connect(url.host or "localhost", url.port or DATABASES[kind])
+    if url.host is not None:  # else a socket of this machine, which its driver finds
+        network.connect(url.host, url.port or DATABASES[kind])
     try:
         engine = create_engine(url)
-        engine.connect().close()
+        network.within(lambda: engine.connect().close())
         engine.dispose()
     except ImportError as error:
         raise NoAnswer(f"its driver is not installed ({error})") from error
@@ -251,8 +269,6 @@ def server_command(port: int) -> list[str]:
     """
     options = {
         "--workers": "1",
-        "--backend-store-uri": store_uri(),
-        "--registry-store-uri": os.environ.get("MLFLOW_REGISTRY_URI") or store_uri(),
         "--artifacts-destination": (home() / "mlflow" / "artifacts").as_uri(),  # else the present folder
     }
     command = [sys.executable, "-m", "ganline.leash", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
@@ -260,9 +276,16 @@ def server_command(port: int) -> list[str]:
 
 
 def server_environment() -> dict[str, str]:
-    """The environment without the variables by which `mlflow server` would take other options than ours."""
+    """The environment in which `mlflow server` takes our options and no others.
+
+    The addresses of databases may hold passwords, and every user of the machine sees a command's arguments.
+    """
     kept = {name: value for name, value in os.environ.items() if name not in SERVER_OPTIONS}
-    return kept | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return kept | {
+        "MLFLOW_BACKEND_STORE_URI": store_uri(),
+        "MLFLOW_REGISTRY_STORE_URI": registry_uri(),
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
 
 
 @contextmanager
@@ -298,7 +321,7 @@ def translated(uri: str) -> Iterator[None]:
             raise RegistryError(f"{embedded_database()} is damaged: {reason}", remedy=RESTORE) from error
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RegistryError(
-            f"MLflow at {without_userinfo(uri)} refused: {first_line}",
+            f"MLflow at {public_address(uri)} refused: {without_userinfo(first_line)}",
             remedy="see the message; `ganline --debug …` shows the whole trace",
         ) from error
 
@@ -306,7 +329,7 @@ def translated(uri: str) -> Iterator[None]:
 @contextmanager
 def as_current(uri: str) -> Iterator[None]:
     """Make `uri` MLflow's global store meanwhile: resolving `models:/m-…` asks the global one, not the client's."""
-    if os.environ.get("MLFLOW_TRACKING_URI"):
+    if named("MLFLOW_TRACKING_URI"):
         yield
         return
     import mlflow

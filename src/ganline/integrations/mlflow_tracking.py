@@ -17,7 +17,7 @@ from typing import Any, Literal
 from ganline.files import sha256_json
 from ganline.integrations.jsonl import LineReader, numbers
 from ganline.integrations.mlflow_store import Store, lock, open_store, store_uri, translated
-from ganline.network import without_userinfo
+from ganline.sharing import without_userinfo
 
 HISTORY, SYSTEM, SAMPLES = "history.jsonl", "system.jsonl", "samples"
 # Each line holds nimg, so the steps of this metric are the steps that were logged.

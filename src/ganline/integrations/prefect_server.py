@@ -6,21 +6,24 @@ Importing this module does not import Prefect (2 seconds).
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ganline import network
 from ganline.errors import WorkspaceError
 from ganline.network import NoAnswer
 
 API_URL, API_KEY, AUTH_STRING = "PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING"
+CUSTOM_HEADERS = "PREFECT_CLIENT_CUSTOM_HEADERS"
 TLS_INSECURE, CERTIFICATE = "PREFECT_API_TLS_INSECURE_SKIP_VERIFY", "PREFECT_API_SSL_CERT_FILE"
 # How to reach a server, and how much to say. Everything else (profiles, databases, storage of results) would decide
 # where a run writes.
 KEPT = frozenset(
     {
         *(API_URL, API_KEY, AUTH_STRING, TLS_INSECURE, CERTIFICATE),
-        *("PREFECT_API_REQUEST_TIMEOUT", "PREFECT_API_ENABLE_HTTP2", "PREFECT_CLIENT_CUSTOM_HEADERS"),
+        *("PREFECT_API_REQUEST_TIMEOUT", "PREFECT_API_ENABLE_HTTP2", CUSTOM_HEADERS),
         *("PREFECT_CLOUD_API_URL", "PREFECT_CLOUD_UI_URL", "PREFECT_DEBUG_MODE"),
         *("PREFECT_LOGGING_LEVEL", "PREFECT_LOGGING_COLORS", "PREFECT_SERVER_LOGGING_LEVEL"),
         *("PREFECT_SERVER_ANALYTICS_ENABLED", "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"),
@@ -54,12 +57,22 @@ def check_server(env: Mapping[str, str]) -> None:
 
 
 def login(env: Mapping[str, str]) -> dict[str, str]:
-    """The header with which Prefect's client presents itself."""
+    """The headers with which Prefect's client presents itself; those that the user sets win, as they do there."""
+    headers = {}
     if key := env.get(API_KEY):
-        return {"Authorization": f"Bearer {key}"}
-    if pair := env.get(AUTH_STRING):
-        return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode("ascii")}
-    return {}
+        headers = {"Authorization": f"Bearer {key}"}
+    elif pair := env.get(AUTH_STRING):
+        headers = {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode("ascii")}
+    return headers | custom_headers(env)
+
+
+def custom_headers(env: Mapping[str, str]) -> dict[str, str]:
+    """The headers of PREFECT_CLIENT_CUSTOM_HEADERS; none where it is no mapping in JSON, which Prefect itself says."""
+    try:
+        headers: Any = json.loads(env.get(CUSTOM_HEADERS, ""))
+    except ValueError:
+        return {}
+    return {name: str(value) for name, value in headers.items()} if isinstance(headers, dict) else {}
 
 
 def verification(env: Mapping[str, str]) -> bool | str:

@@ -297,3 +297,26 @@ def test_a_dead_proxy_is_named_once_for_all_addresses_and_folders_still_serve(tm
         assert "secret" not in str(caught.value)
         obtain("set", FILES, [*sites, mirror(str(tmp_path / "mirror"), LAYOUT)], tmp_path / "out")
     assert (tmp_path / "out" / "a").read_bytes() == IMAGES
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"), [("https://{}/x", r"/no/such\.pem"), ("https://me:secret@[::1/x", "https://.*no URL")]
+)
+def test_a_certificate_that_is_no_file_and_a_url_that_is_none_are_told(tmp_path, monkeypatch, address, reason) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such.pem")
+    with servers.web({}) as place, pytest.raises(FetchError, match=reason) as caught:
+        obtain("set", FILES, [mirror(address.format(place), LAYOUT)], tmp_path)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://me:pw@host/a?token=1#x", "https://host/a"),
+        ("https://me:p/w@host/a", "https://host/a"),
+        ("me:pw@host:1", "host:1"),
+    ],
+)
+def test_a_url_is_shown_without_password_and_query(url, shown) -> None:
+    assert download.public(url) == shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,7 +12,15 @@ import pytest
 
 from ganline import line, network
 from ganline.errors import ConfigError, GanlineError, RegistryError, WorkspaceError
-from ganline.integrations.mlflow_store import check_addresses, server_command, server_environment
+from ganline.integrations import mlflow_store
+from ganline.integrations.mlflow_store import (
+    check_addresses,
+    is_embedded,
+    server_command,
+    server_environment,
+    store_uri,
+    translated,
+)
 from ganline.integrations.prefect_server import check_server, flow_environment
 from ganline.workspace import Workspace
 from tests.unit import servers
@@ -24,6 +33,11 @@ DEAD = {
     "web": (lambda: servers.web({}), "is no Prefect API"),
     "broken": (lambda: servers.web({"/version": (502, ""), "/api/flows/count": (502, "")}), "502"),
 }
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_remembered() -> None:
+    mlflow_store.check_address.cache_clear()
 
 
 @pytest.fixture
@@ -53,6 +67,29 @@ def test_a_living_prefect_server_is_asked_as_its_client_would(settings, login) -
     with servers.web({"/api/flows/count": (200, "3")}, asked) as place:
         check_server({"PREFECT_API_URL": f"http://{place}/api"} | settings)
     assert asked == [f"POST /api/flows/count{login}"]
+
+
+def test_headers_of_the_user_reach_the_gateway_before_the_prefect_server() -> None:
+    asked: list[str] = []
+    url = {"PREFECT_API_KEY": "pnu_1"}
+    with servers.web({"/api/flows/count": (200, "3")}, asked) as place:
+        url["PREFECT_API_URL"] = f"http://{place}/api"
+        for headers in (
+            '{"authorization": "Gate 1"}',
+            '{"X-Other": 2}',
+            "no JSON",
+            "[1]",
+            '{"Authorization": "Gate 3"}',
+        ):
+            check_server(url | {"PREFECT_CLIENT_CUSTOM_HEADERS": headers})
+    assert [line.partition("count ")[2] for line in asked] == ["Gate 1", *["Bearer pnu_1"] * 3, "Gate 3"]
+
+
+def test_a_prefect_url_or_certificate_that_cannot_be_read_is_told() -> None:
+    with pytest.raises(WorkspaceError, match="no URL"):
+        check_server({"PREFECT_API_URL": "http://[::1:4200/api"})
+    with servers.web({}) as place, pytest.raises(WorkspaceError, match=r"/no/such\.pem"):
+        check_server({"PREFECT_API_URL": f"https://{place}/api", "PREFECT_API_SSL_CERT_FILE": "/no/such.pem"})
 
 
 def test_a_prefect_server_that_refuses_our_login_or_another_path_is_told(monkeypatch) -> None:
@@ -95,14 +132,71 @@ def test_a_dead_mlflow_server_is_told_with_its_remedy(impatient, monkeypatch, ki
 
 
 def test_what_answers_must_be_mlflow(monkeypatch) -> None:
-    with servers.web({"/version": (200, "<html>hello</html>")}) as place:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{place}")
-        with pytest.raises(RegistryError, match="no MLflow server"):
-            check_addresses()
-    for version in ({"/version": (200, "3.17.0")}, {"/version": (401, "log in")}):
+    for page in ({"/version": (200, "<html>hello</html>")}, {}):
+        with servers.web(page) as place:
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{place}")
+            with pytest.raises(RegistryError, match="no MLflow server"):
+                check_addresses()
+    for version in ({"/version": (200, "3.17.0")}, {"/version": (401, "log in")}, {"/version": (403, "log in")}):
         with servers.web(version) as place:
             monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{place}")
             check_addresses()  # MLflow's own client presents the login
+
+
+def test_an_address_that_answered_is_asked_once_and_one_that_did_not_again(monkeypatch) -> None:
+    asked: list[str] = []
+    answers = {"/version": (502, "")}
+    with servers.web(answers, asked) as place:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{place}")
+        with pytest.raises(RegistryError, match="502"):
+            check_addresses()
+        answers["/version"] = (200, "3.17.0")
+        for _ in range(3):
+            check_addresses()
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"])
+def test_a_blank_address_is_unset(monkeypatch, variable) -> None:
+    monkeypatch.setenv(variable, " ")
+    check_addresses()
+    assert is_embedded() and store_uri().startswith("sqlite:///")
+    assert server_environment()["MLFLOW_REGISTRY_STORE_URI"] == store_uri()
+
+
+def test_an_mlflow_url_that_cannot_be_read_is_told(monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://[::1:5000")
+    with pytest.raises(RegistryError, match="no URL"):
+        check_addresses()
+
+
+def test_what_mlflow_says_of_its_server_loses_the_password() -> None:
+    from mlflow import MlflowClient
+
+    uri = "http://me:secret@127.0.0.1:9"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RegistryError, match="failed") as caught, translated(uri):
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        MlflowClient(tracking_uri=uri).search_experiments()
+    assert "secret" not in str(caught.value)
+
+
+def test_a_silent_database_is_waited_for_seconds_and_a_socket_is_left_to_its_driver(impatient, monkeypatch) -> None:
+    import sqlalchemy
+
+    asked = []
+    ended = threading.Event()
+
+    class Silent:
+        def connect(self) -> None:
+            ended.wait(20)
+
+    monkeypatch.setattr(sqlalchemy, "create_engine", lambda url: asked.append(url) or Silent())
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql:///db?host=/var/run/postgresql")
+    started = time.monotonic()
+    with pytest.raises(RegistryError, match="no answer within"):
+        check_addresses()
+    ended.set()
+    assert len(asked) == 1 and time.monotonic() - started < 4
 
 
 @pytest.mark.parametrize(
@@ -148,7 +242,10 @@ def test_the_ui_s_server_writes_into_our_store_whatever_its_variables_say(monkey
     for name in ("BACKEND_STORE_URI", "REGISTRY_STORE_URI", "ARTIFACTS_DESTINATION", "DEFAULT_ARTIFACT_ROOT"):
         monkeypatch.setenv(f"MLFLOW_{name}", "/elsewhere")
     assert "/elsewhere" not in " ".join(server_command(5000)) + " ".join(server_environment().values())
-    assert "--registry-store-uri" in server_command(5000)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@host/db")
+    addresses = {server_environment()[f"MLFLOW_{store}_STORE_URI"] for store in ("BACKEND", "REGISTRY")}
+    assert addresses == {"postgresql://me:secret@host/db"}
+    assert "secret" not in " ".join(server_command(5000))  # every user of the machine may read it
 
 
 def test_a_user_s_dvc_configuration_moves_neither_cache_nor_index(tmp_path, monkeypatch) -> None:
