@@ -37,15 +37,20 @@ from ganline.where_set import with_places
 set_defaults()
 drop_git_context()
 
-try:
-    from prefect.settings import PREFECT_API_URL  # every PREFECT_ variable is read here
+try:  # every PREFECT_ variable is read by one of these
+    from prefect import flow, get_run_logger, task
+    from prefect.cache_policies import NO_CACHE
+    from prefect.exceptions import TerminationSignal
+    from prefect.settings import PREFECT_API_URL
+    from prefect.states import Completed, Failed, State
 except ValueError as error:
-    sys.exit(f"error: Prefect cannot use its settings: {error}\n  to do: correct or unset these PREFECT_ variables")
+    from pydantic import ValidationError
 
-from prefect import flow, get_run_logger, task
-from prefect.cache_policies import NO_CACHE
-from prefect.exceptions import TerminationSignal
-from prefect.states import Completed, Failed, State
+    # The text of a ValidationError repeats all settings, keys and passwords among them.
+    wrong = (
+        [f"{each['loc']}: {each['msg']}" for each in error.errors()] if isinstance(error, ValidationError) else error
+    )
+    sys.exit(f"error: Prefect cannot use its settings: {wrong}\n  to do: correct or unset these PREFECT_ variables")
 
 FOLLOW_SECONDS = 5.0
 STOPPED = 130

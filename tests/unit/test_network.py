@@ -137,12 +137,12 @@ def test_a_proxy_that_the_libraries_cannot_read_is_refused_by_name(monkeypatch, 
         check_proxies()
 
 
-@pytest.mark.parametrize("value", ["me:s#cret@h:1", "http://me:s/cret@h:1", "socks4://me:s#cret@h:1", "me:s cret@h:1"])
+@pytest.mark.parametrize("value", ["me:s#cret@h:1", "http://me:s/cret@h:1", "socks4://me:s#cret@h:1"])
 def test_a_wrong_proxy_is_named_without_its_password(monkeypatch, value) -> None:
     monkeypatch.setenv("http_proxy", value)
-    with nullcontext() if " " in value else pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError, match="h:1") as caught:
         check_proxies()
-    assert caught is None or ("cret" not in str(caught.value) and "h:1" in str(caught.value))
+    assert "cret" not in str(caught.value)
 
 
 def test_a_certificate_that_is_no_file_is_named(monkeypatch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 import threading
 import time
 from contextlib import nullcontext
@@ -25,6 +27,7 @@ from ganline.integrations.prefect_server import check_server, flow_environment
 from ganline.workspace import Workspace
 from tests.unit import servers
 
+ROOT = Path(__file__).parents[3]
 DEAD = {
     "refused": (servers.refusing, "refused"),
     "silent": (servers.silent, "within"),
@@ -90,6 +93,41 @@ def test_a_prefect_url_or_certificate_that_cannot_be_read_is_told() -> None:
         check_server({"PREFECT_API_URL": "http://[::1:4200/api"})
     with servers.web({}) as place, pytest.raises(WorkspaceError, match=r"/no/such\.pem"):
         check_server({"PREFECT_API_URL": f"https://{place}/api", "PREFECT_API_SSL_CERT_FILE": "/no/such.pem"})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"PREFECT_CLIENT_CUSTOM_HEADERS": '{"Authorization": "secret'},
+        {"PREFECT_API_URL": "http://me:secret@[::1:4200/api", "PREFECT_API_KEY": "secret"},
+    ],
+)
+def test_prefect_settings_that_cannot_be_read_are_told_without_their_values(tmp_path, settings) -> None:
+    env = os.environ | settings | {"PREFECT_HOME": str(tmp_path)}
+    command = [sys.executable, "-P", ROOT / "flows" / "pipeline.py", "model"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "error: Prefect cannot use its settings: " in done.stderr
+    assert "secret" not in done.stderr and "Traceback" not in done.stderr
+
+
+FOLLOWER = """
+import logging, time
+from pathlib import Path
+from flows import pipeline
+
+def fail(*_):
+    raise RuntimeError("API request to http://me:secret@host/api failed")
+
+pipeline.FOLLOW_SECONDS, pipeline.load_config, pipeline.effects.begun_training = 0.1, str, fail
+with pipeline.following(Path(), logging.getLogger("test")):
+    time.sleep(0.5)
+"""
+
+
+def test_a_warning_of_the_follower_loses_the_password(tmp_path) -> None:
+    env = os.environ | {"PREFECT_HOME": str(tmp_path)}  # a process of its own: Prefect sets up its logging
+    done = subprocess.run([sys.executable, "-c", FOLLOWER], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert "API request to http://host/api failed" in done.stderr and "secret" not in done.stderr
 
 
 def test_a_prefect_server_that_refuses_our_login_or_another_path_is_told(monkeypatch) -> None:
@@ -251,7 +289,6 @@ def test_the_ui_s_server_writes_into_our_store_whatever_its_variables_say(monkey
 def test_a_user_s_dvc_configuration_moves_neither_cache_nor_index(tmp_path, monkeypatch) -> None:
     from dvc.repo import Repo
 
-    root = Path(__file__).parents[3]
     (tmp_path / "user").mkdir()
     (tmp_path / "user" / "config").write_text(
         "[core]\n    autostage = true\n[cache]\n    dir = /elsewhere\n    type = symlink\n"
@@ -259,7 +296,7 @@ def test_a_user_s_dvc_configuration_moves_neither_cache_nor_index(tmp_path, monk
     monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path / "user"))
     project = tmp_path / "project"
     (project / ".dvc").mkdir(parents=True)
-    (project / ".dvc" / "config").write_text((root / ".dvc" / "config").read_text())
+    (project / ".dvc" / "config").write_text((ROOT / ".dvc" / "config").read_text())
     subprocess.run(["git", "init", "-q", project], check=True)
     with Repo(str(project)) as repo:
         assert Path(repo.cache.local.path) == project / ".dvc" / "cache" / "files" / "md5"
