@@ -47,10 +47,10 @@ except ValueError as error:
     from pydantic import ValidationError
 
     # The text of a ValidationError repeats all settings, keys and passwords among them.
-    wrong = (
-        [f"{each['loc']}: {each['msg']}" for each in error.errors()] if isinstance(error, ValidationError) else error
-    )
-    sys.exit(f"error: Prefect cannot use its settings: {wrong}\n  to do: correct or unset these PREFECT_ variables")
+    found = str(error)
+    if isinstance(error, ValidationError):
+        found = "; ".join(": ".join(map(str, (*each["loc"], each["msg"]))) for each in error.errors())
+    sys.exit(f"error: Prefect cannot use its settings: {found}\n  to do: correct or unset these PREFECT_ variables")
 
 FOLLOW_SECONDS = 5.0
 STOPPED = 130
