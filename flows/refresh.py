@@ -17,23 +17,23 @@ from prefect.states import Failed, State
 
 from flows.pipeline import pipeline
 from ganline.errors import GanlineError
-from ganline.integrations.mlflow_store import check_store
-from ganline.network import check_proxies
-from ganline.workspace import checkout, hold, isolate, preset_overlay
+from ganline.line import check_environment, refuse_early
+from ganline.workspace import check_code, checkout, hold, isolate, preset_overlay
 
 
 @flow(name="refresh")
 def refresh(preset: str | None = None, accept: bool = True) -> State:
     """Run the line for the default configuration, or for a preset. Changed data becomes a new data version."""
     try:
-        check_proxies()
-        check_store()
+        check_environment()
         base = checkout()
+        check_code(base)
         overlay = preset_overlay(base, preset) if preset else {}
         workspace = base.beside(f"refresh-{preset or 'default'}")
+        os.environ.update(workspace.environment())
         with hold(workspace):
+            refuse_early(base, workspace, (workspace.name, overlay))
             isolate(base, workspace, overlay)
-            os.environ.update(workspace.environment())
             return pipeline(workspace.root, accept=accept, return_state=True)
     except GanlineError as error:
         get_run_logger().error("%s", error)

@@ -264,9 +264,9 @@ def history(
 @app.command()
 def audit(
     name: Annotated[str | None, typer.Argument(help="A registered model; by default all of them.")] = None,
-    delete: Annotated[bool, typer.Option("--delete", help="Take the files out; the versions stay.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Take the files out; versions and models stay.")] = False,
 ) -> None:
-    """List versions that hold files which should not have left the checkout (.env, keys, data), and how to delete them.
+    """List versions and logged models with files that should not have left the checkout, and how to delete them.
 
     Exit code 1 if there are any.
     """
@@ -279,10 +279,10 @@ def audit(
             mlflow_audit.remove(finding)
             print("  taken out")
     if found:
-        print(mlflow_audit.recipe(found[0]))
+        print(mlflow_audit.recipe(found))
     if mlflow_audit.audit(name) if delete else found:
         raise typer.Exit(1)
-    print("no registered version holds files that should not have left a checkout")
+    print("no version and no logged model holds files that should not have left a checkout")
 
 
 @app.command()

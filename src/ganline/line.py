@@ -8,23 +8,21 @@ import shlex
 import signal
 import sys
 import time
-from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 from ganline import doctor, effects, leash, preflight
-from ganline.config import PARAMS, Config, load_config, read_yaml
+from ganline.config import Config, load_config, read_yaml
 from ganline.environment import make_caches
 from ganline.errors import ConfigError, GanlineError, GateError, WorkspaceError
 from ganline.files import read_json
 from ganline.integrations.mlflow_store import check_store
 from ganline.integrations.prefect_server import check_server, flow_environment
 from ganline.network import check_proxies
-from ganline.overlay import merge
 from ganline.page.words import warnings
 from ganline.registry.card import extractor_lines, metric_rows
 from ganline.stages.places import METRICS, MODEL, REPORT, SAMPLES, USEFULNESS, VALIDATE
-from ganline.workspace import Workspace, check_params, folder_overlay, hold, isolate, preset_overlay
+from ganline.workspace import Workspace, check_params, folder_overlay, hold, isolate, merged_params, preset_overlay
 
 log = logging.getLogger(__name__)
 
@@ -97,13 +95,12 @@ def refuse_early(base: Workspace, workspace: Workspace, overlay: Overlay | None)
     """Raise what register or promote would raise in the end, before a workspace is made or anything is started."""
     config = configured(base, workspace, overlay)
     effects.check_installed(config)
-    with chdir(base.root):  # a relative data.source.path
-        preflight.require(preflight.before_fetch(config, workspace.root))
+    preflight.require(preflight.before_fetch(config, workspace.root))
 
 
 def configured(base: Workspace, workspace: Workspace, overlay: Overlay | None) -> Config:
     """What the workspace will read. Raises ConfigError."""
-    return check_params(base, workspace, merge(read_yaml(base.root / PARAMS), dict(overlay[1]) if overlay else {}))
+    return check_params(base, workspace, merged_params(base, overlay[1] if overlay else {}))
 
 
 def check_environment() -> None:

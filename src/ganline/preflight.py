@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ganline.config import Config
+from ganline.config import PARAMS, Config
 from ganline.environment import asked_ranks
 from ganline.errors import ConfigError, GanlineError, GateError, RegistryError
 from ganline.evaluation.config import LEAST_IN_CELL, NEIGHBOURS
@@ -25,6 +25,7 @@ from ganline.integrations.mlflow_versions import Version
 from ganline.registry.kind import EXPECTED, Kind, differences, kind_of_data, kind_of_model
 from ganline.registry.ledger import Ledger
 from ganline.stages.places import PREPARE
+from ganline.where_set import checkout_of, preset_file
 
 
 @dataclass(frozen=True)
@@ -117,13 +118,11 @@ def name_of_its_own(facts: Facts, champion: Kind) -> str:
     """How a model of another kind gets a registered name of its own, in the words of what started the run."""
     config, side = facts.config, facts.kind.resolution
     name = f"{facts.name}-{2 if side == champion.resolution else side}"
-    path, workspace = getattr(config.data.source, "path", None), facts.root.name
-    isolated = facts.root.parent.name == "ws"
-    if isolated and workspace.startswith("folder-") and path is not None:
+    path, preset = getattr(config.data.source, "path", None), preset_file(facts.root, checkout_of(facts.root))
+    if preset and preset.stem == "folder" and path is not None:
         short = name.removeprefix("ganline-")
         return f"give it a name of its own: make run DATA={shlex.quote(str(path))} RES={side} NAME={short}"
-    preset = workspace.removeprefix("refresh-") if isolated else "default"
-    file = "params.yaml" if preset == "default" else f"presets/{preset}.yaml"
+    file = f"presets/{preset.name}" if preset else PARAMS
     return f"give it a name of its own, such as register.name: {name}, in {file}"
 
 

@@ -45,7 +45,7 @@ def where_set(root: Path, key: str) -> str:
     """What decides a key at `root`, as words after "set": a file, or a variable of the command."""
     if not is_isolated(root):
         return f"in {PARAMS}"
-    checkout = main_checkout(root)
+    checkout = checkout_of(root)
     base, preset = checkout / PARAMS, preset_file(root, checkout)
     if preset is None:
         return f"in {base}"
@@ -55,6 +55,12 @@ def where_set(root: Path, key: str) -> str:
         if preset.stem == "folder" and key == decided and differs:
             return f"by {variable}=…"
     return f"in {preset if decides(overlay, mapping(base), key) else base}"
+
+
+def checkout_of(root: Path) -> Path:
+    """The checkout of a workspace; that around the present folder for one elsewhere that is not made yet."""
+    around = main_checkout(root)
+    return around if (around / ".git").exists() else main_checkout()
 
 
 def is_isolated(root: Path) -> bool:

@@ -28,7 +28,7 @@ from ganline.integrations.dvc_repo import share_cache
 from ganline.overlay import merge
 from ganline.sharing import describe_left_out
 from ganline.snapshot import DVC_WRITES, SNAPSHOT_MESSAGE, stage_changes, temporary_index
-from ganline.where_set import preset_file
+from ganline.where_set import is_isolated, preset_file, value
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 PREVIOUS = "expectations/previous.json"
 MADE_ANEW = "# Made anew by each run from the checkout's params.yaml and presets/: change those, not this.\n"
 NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+FOLDERS = ("data.source.path", "captions.encoder.path")
+"""Keys of params.yaml that name a folder of the user's."""
 MAX_OWN_NAME = 60
 """Characters of a folder's name that its model's name keeps."""
 
@@ -132,7 +134,7 @@ def isolate(base: Workspace, workspace: Workspace, overlay: Mapping[str, Any]) -
     Its own data version and dvc.lock are not part of the snapshot: git never touches them.
     """
     root = workspace.root
-    content = merge(read_yaml(base.root / PARAMS), dict(overlay))
+    content = merged_params(base, overlay)
     check_params(base, workspace, content)
     repository = common_folder(base.root)
     if (root / ".git").is_file() and is_stale(root / ".git"):
@@ -160,6 +162,20 @@ def isolate(base: Workspace, workspace: Workspace, overlay: Mapping[str, Any]) -
         write_text(root / PREVIOUS, "{}\n")
     write_text(root / PARAMS, MADE_ANEW + yaml.safe_dump(content, sort_keys=False))
     share_cache(base.root, root)
+
+
+def merged_params(base: Workspace, overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """The checkout's params.yaml with an overlay: what a workspace's will hold. Relative folders lie in the checkout,
+    and the workspace is another place: they become absolute."""
+    content = merge(read_yaml(base.root / PARAMS), dict(overlay))
+    for key in FOLDERS:
+        folder = value(content, key)
+        if isinstance(folder, str):
+            nested: Any = str((base.root / Path(folder).expanduser()).resolve())
+            for part in reversed(key.split(".")):
+                nested = {part: nested}
+            content = merge(content, nested)
+    return content
 
 
 def check_params(base: Workspace, workspace: Workspace, content: dict[str, Any]) -> Config:
@@ -227,9 +243,8 @@ def hold(workspace: Workspace) -> Iterator[None]:
 
 def others_at_work(root: Path) -> bool:
     """Whether a line runs in another workspace than `root` of the same home."""
-    own = Workspace(root, home(root))
-    name = root.name if root.parent == own.home / "ws" else own.name
-    return any(is_held(lock) for lock in (own.home / "locks").glob("*.lock") if lock.stem != name)
+    own = Workspace(root, home(root), root.name) if is_isolated(root) else Workspace(root, home(root))
+    return any(is_held(lock) for lock in (own.home / "locks").glob("*.lock") if lock.stem != own.name)
 
 
 def drop_if_torn(path: Path) -> None:

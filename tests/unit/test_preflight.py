@@ -67,6 +67,14 @@ def test_another_kind_than_the_champion_s_is_refused_with_both_kinds_and_the_dif
     assert "--force" in told
 
 
+@pytest.fixture
+def anns(monkeypatch) -> None:
+    """The state folder in which FOLDER_WORKSPACE is to be made, for the checkout around the present folder."""
+    monkeypatch.setenv("GANLINE_HOME", str(FOLDER_WORKSPACE.parents[1]))
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.mark.usefixtures("anns")
 def test_the_remedy_is_a_command_that_can_be_typed() -> None:
     told = message(facts(champion=replace(PETS, resolution=32)))
     assert "make run DATA='/photos/my pets' RES=64 NAME=pets-64" in told
@@ -80,9 +88,12 @@ def test_the_remedy_is_a_command_that_can_be_typed() -> None:
         ("/p/.ganline/ws/mnist", "presets/mnist.yaml"),
         ("/p/.ganline/ws/refresh-mnist", "presets/mnist.yaml"),
         ("/p/.ganline/ws/refresh-default", "params.yaml"),
+        ("/elsewhere/ws/mnist", "params.yaml"),
     ],
 )
-def test_elsewhere_the_remedy_names_the_file_that_holds_the_name(root, file) -> None:
+def test_elsewhere_the_remedy_names_the_file_that_holds_the_name(root, file, monkeypatch) -> None:
+    monkeypatch.setenv("GANLINE_HOME", "/p/.ganline")
+    monkeypatch.chdir(ROOT)
     found = replace(facts(champion=replace(PETS, resolution=32)), root=Path(root))
     assert f"such as register.name: ganline-pets-64, in {file}" in message(found)
 
@@ -171,6 +182,7 @@ def test_a_rule_at_its_default_does_not_apply_without_its_figure_and_is_not_refu
     assert problems(found) == []
 
 
+@pytest.mark.usefixtures("anns")
 def test_several_problems_are_told_in_one_message() -> None:
     found = facts({"reference": {"split": "val"}, "promotion": {"n": 3000}}, champion=replace(PETS, resolution=32))
     with pytest.raises(GateError, match="3 things would be refused in the end") as error:

@@ -10,8 +10,18 @@ import yaml
 
 from ganline.config import read_yaml
 from ganline.errors import ConfigError, WorkspaceError
-from ganline.line import choose_study
-from ganline.workspace import Workspace, check_code, checkout, folder_overlay, git, hold, isolate, plain_name
+from ganline.line import choose_study, configured
+from ganline.workspace import (
+    Workspace,
+    check_code,
+    checkout,
+    folder_overlay,
+    git,
+    hold,
+    isolate,
+    pictures_within,
+    plain_name,
+)
 from tests.unit.checkouts import make_checkout
 
 ROOT = Path(__file__).parents[2]
@@ -81,6 +91,21 @@ def test_an_isolated_workspace_has_its_own_parameters_and_leaves_the_checkout_as
         assert read_yaml(workspace.root / "params.yaml")["train"]["seed"] == seed
         assert git_status(base) == before
     assert (workspace.root / "presets" / "digits.yaml").is_file()
+
+
+def test_a_relative_folder_of_the_user_s_lies_in_the_checkout_for_the_check_and_for_the_flow(
+    base, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    workspace, pictures = base.beside("own"), str(base.root / "pictures")
+    source = {"name": "folder", "path": "presets/../pictures"}
+    overlay = {"data": {"source": source}, "captions": {"encoder": {"path": "encoder", "sha256": "0" * 64}}}
+    assert configured(base, workspace, ("own", overlay)).data.source.path == Path(pictures)
+    isolate(base, workspace, overlay)
+    params = read_yaml(workspace.root / "params.yaml")
+    assert params["data"]["source"]["path"] == pictures
+    assert params["captions"]["encoder"]["path"] == str(base.root / "encoder")
+    assert pictures_within(base.root, params) == ["pictures"]  # which stay out of the workspace's snapshot
 
 
 def test_a_workspace_gets_changed_and_new_code_but_no_other_untracked_file(base) -> None:

@@ -1,15 +1,17 @@
-"""Registered versions that hold files which today's rule (sharing.py) would not let travel, and their removal.
+"""Versions and logged models that hold files which today's rule (sharing.py) would not let travel, and their removal.
 
 Earlier releases packed every untracked file of the checkout into `replay/changes.patch`, and every file beside the
-package's code into `code/`. Names are told here, never content.
+package's code into `code/`. A logged model keeps its files when its version is deleted, and has none yet where a
+registration was interrupted. Names are shown here, never content.
 """
 
 from __future__ import annotations
 
 import codecs
+import json
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +19,14 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from ganline.files import write_bytes
+from ganline.integrations.mlflow_describe import VERSIONS_TAG
 from ganline.integrations.mlflow_registry import BUNDLE_TAG
-from ganline.integrations.mlflow_store import is_embedded, open_store, store_uri, translated
+from ganline.integrations.mlflow_store import Store, embedded_store, is_embedded, open_store, store_uri, translated
 from ganline.integrations.mlflow_versions import Version, model_names, no_such_model, versions
 from ganline.sharing import is_secret, public_address, reason_against, without_userinfo
 
 if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 PATCH, PARAMS, CODE = "replay/changes.patch", "replay/params.yaml", "code/ganline"
@@ -50,13 +54,20 @@ class Change:
 
 @dataclass(frozen=True)
 class Finding:
-    """A version's files that should not have travelled: artifact -> (name, reason) of each."""
+    """A logged model's files that should not have travelled: artifact -> (name, reason) of each.
 
-    version: Version
+    `version` is the version that holds the model, None where none does. `location` is the URI of its artifacts.
+    """
+
+    model_id: str
+    location: str
+    version: Version | None
     files: dict[str, list[tuple[str, str]]]
 
     def __str__(self) -> str:
-        head = f"models:/{self.version.name}/{self.version.version} (logged model {self.version.model_id})"
+        head = f"logged model {self.model_id} (no version holds it)"
+        if self.version is not None:
+            head = f"models:/{self.version.name}/{self.version.version} (logged model {self.model_id})"
         lines = [
             f"  {artifact}: {name!a} ({reason})" if name else f"  {artifact} ({reason})"
             for artifact, entries in self.files.items()
@@ -100,21 +111,55 @@ def unquoted(name: bytes) -> bytes:
 
 
 def audit(name: str | None = None) -> list[Finding]:
-    """All versions (of one model, or of all) that hold what should not have travelled. Raises RegistryError.
+    """All versions, then all logged models without one (of one name, or of all), that hold what should not have
+    travelled. Raises RegistryError.
 
-    Versions that ganline did not register are passed over.
+    What ganline did not register is passed over.
     """
-    if name is not None and not versions(name):
+    known = [version for model in model_names() for version in versions(model)]
+    others = models_without_version(name, known)
+    asked = [version for version in known if name in (None, version.name)]
+    if name is not None and not asked and not others:
         raise no_such_model(name)
-    known = [version for model in ([name] if name else model_names()) for version in versions(model)]
-    findings = [Finding(version, look_at(version)) for version in known if BUNDLE_TAG in version.tags]
+    held = [(version.model_id, version.location, version) for version in asked if BUNDLE_TAG in version.tags]
+    left = [(model.model_id, model.artifact_location, None) for model in others]
+    findings = [Finding(*each, files=look_at(each[1])) for each in (*held, *left)]
     return [finding for finding in findings if finding.files]
 
 
-def look_at(version: Version) -> dict[str, list[tuple[str, str]]]:
+def models_without_version(name: str | None, known: Sequence[Version]) -> list[LoggedModel]:
+    """Logged models of ours that no known version holds; with `name`, those that a version of this name once held."""
+    if is_embedded() and embedded_store() is None:
+        return []
+    ids = {version.model_id for version in known}
+    with translated(store_uri()):
+        return [
+            model
+            for model in logged_models(open_store())
+            if BUNDLE_TAG in model.tags and model.model_id not in ids and (name is None or name in names_of(model))
+        ]
+
+
+def logged_models(store: Store) -> Iterator[LoggedModel]:
+    """All logged models of our experiment, page by page."""
+    token = None
+    while True:
+        page = store.client.search_logged_models([store.experiment_id], page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def names_of(model: LoggedModel) -> set[str]:
+    """The registered names under which a logged model has had a version."""
+    return {entry["name"] for entry in json.loads(model.tags.get(VERSIONS_TAG, "[]"))}
+
+
+def look_at(location: str) -> dict[str, list[tuple[str, str]]]:
     """Artifact -> what it holds that should not have travelled."""
     found: dict[str, list[tuple[str, str]]] = {}
-    with artifacts_of(version) as (repository, folder):
+    with artifacts_at(location) as (repository, folder):
         held = {path for path, _ in walk(repository, "replay")}
         if PATCH in held:
             changes = read_patch(Path(repository.download_artifacts(PATCH, str(folder))).read_bytes())
@@ -130,8 +175,8 @@ def look_at(version: Version) -> dict[str, list[tuple[str, str]]]:
 
 
 def remove(finding: Finding) -> None:
-    """Take what was found out of a version's artifacts. The version, its bundle, aliases and ledger stay."""
-    with artifacts_of(finding.version) as (repository, folder):
+    """Take what was found out of a model's artifacts. The model, its version, bundle, aliases and ledger stay."""
+    with artifacts_at(finding.location) as (repository, folder):
         for artifact in finding.files:
             if artifact == PATCH:
                 changes = read_patch(Path(repository.download_artifacts(PATCH, str(folder))).read_bytes())
@@ -156,28 +201,21 @@ def walk(repository: ArtifactRepository, path: str) -> Iterator[tuple[str, int]]
 
 
 @contextmanager
-def artifacts_of(version: Version) -> Iterator[tuple[ArtifactRepository, Path]]:
-    """A version's artifacts, and a temporary folder for downloads."""
+def artifacts_at(location: str) -> Iterator[tuple[ArtifactRepository, Path]]:
+    """The artifacts at a location, and a temporary folder for downloads."""
     with translated(store_uri()), tempfile.TemporaryDirectory(prefix="ganline-") as folder:
         store = open_store()
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        yield get_artifact_repository(version.location, tracking_uri=store.uri), Path(folder)
+        yield get_artifact_repository(location, tracking_uri=store.uri), Path(folder)
 
 
 RECIPE = """
 Passwords, keys and tokens that stood in these files may have been read by whoever can read the store: change them.
 
-Take the files out of the versions. Versions, aliases, bundles and the ledger stay; what is left can still be replayed:
+Take the files out. Models, versions, aliases, bundles and the ledger stay; what is left can still be replayed:
     ganline audit --delete
-
-Or delete a whole version, such as the first above. Its aliases go with it; the ledger stays (`mlflow gc` where
-the store is, for a server on its machine):
-    export MLFLOW_TRACKING_URI={uri}
-    python -c "import sys; from mlflow import MlflowClient as Client; name, version, model = sys.argv[1:]; \\
-      Client().delete_model_version(name, version); Client().delete_logged_model(model)" {name} {number} {model}
-    mlflow gc --backend-store-uri {backend} --logged-model-ids {model}
-
+{deletions}
 Earlier runs also left the files in git's store, on the machine where they ran. There, in the checkout (`git gc` removes
 everything that no branch, tag, stash or reflog leads to; workspaces come back from DVC's cache):
     rm -rf .ganline/ws && git worktree prune && git gc --prune=now
@@ -185,14 +223,33 @@ everything that no branch, tag, stash or reflog leads to; workspaces come back f
 Backups of the store, and buckets that keep old versions of objects, hold the files until you delete them there.
 """
 
+DELETE_VERSION = """
+Or delete a whole version, such as the first above. Its aliases go with it; the ledger stays (`mlflow gc` where
+the store is, for a server on its machine):
+    export MLFLOW_TRACKING_URI={uri}
+    python -c "import sys; from mlflow import MlflowClient as Client; name, version, model = sys.argv[1:]; \\
+      Client().delete_model_version(name, version); Client().delete_logged_model(model)" {name} {number} {model}
+    mlflow gc --backend-store-uri {backend} --logged-model-ids {model}
+"""
+DELETE_MODELS = """
+Or delete the logged models that no version holds (`mlflow gc` where the store is, for a server on its machine):
+    export MLFLOW_TRACKING_URI={uri}
+    python -c "import sys; from mlflow import MlflowClient as Client; \\
+      [Client().delete_logged_model(model) for model in sys.argv[1:]]" {models}
+    mlflow gc --backend-store-uri {backend} --logged-model-ids {listed}
+"""
 
-def recipe(finding: Finding) -> str:
-    """How to remove what was found, with the commands for one version."""
-    version, uri = finding.version, quote(public_address(store_uri()))
-    return RECIPE.format(
-        uri=uri,
-        backend=uri if is_embedded() else "ADDRESS-OF-THE-DATABASE",
-        name=quote(version.name),
-        number=version.version,
-        model=quote(version.model_id),
-    )
+
+def recipe(findings: Sequence[Finding]) -> str:
+    """How to remove what was found, with the commands for the first version and for all models without one."""
+    uri = quote(public_address(store_uri()))
+    addresses = {"uri": uri, "backend": uri if is_embedded() else "ADDRESS-OF-THE-DATABASE"}
+    version = next((finding.version for finding in findings if finding.version), None)
+    models = [quote(finding.model_id) for finding in findings if finding.version is None]
+    deletions = ""
+    if version:
+        named = {"name": quote(version.name), "number": version.version, "model": quote(version.model_id)}
+        deletions += DELETE_VERSION.format(**addresses, **named)
+    if models:
+        deletions += DELETE_MODELS.format(**addresses, models=" ".join(models), listed=",".join(models))
+    return RECIPE.format(deletions=deletions)

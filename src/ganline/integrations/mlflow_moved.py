@@ -25,6 +25,8 @@ LOCATIONS = (
     ("model_versions", "storage_location"),
 )
 OURS = "SELECT artifact_location FROM experiments WHERE name = 'ganline'"
+LOCKED_SECONDS = 30.0
+"""How long another process may hold the database."""
 # MLflow gives the experiment that it makes itself a folder in whatever the present folder is.
 DEFAULT = "UPDATE experiments SET artifact_location = ? || '/0' WHERE experiment_id = 0 AND artifact_location LIKE ?"
 
@@ -32,7 +34,8 @@ DEFAULT = "UPDATE experiments SET artifact_location = ? || '/0' WHERE experiment
 def reroot(database: Path, artifacts: Path, *, lock: Callable[[], AbstractContextManager[None]]) -> None:
     """Where the store was made for another folder than `artifacts`, rewrite its locations, in one transaction.
 
-    The same folder by another name (a symbolic link) is left. Raises RegistryError where only the database was copied.
+    The same folder by another name (a symbolic link) is left. Raises RegistryError where only the database was copied,
+    sqlite3.Error where it cannot be read: whose store it is, is not known then.
     """
     if is_at_home(database, artifacts):
         return
@@ -46,7 +49,7 @@ def reroot(database: Path, artifacts: Path, *, lock: Callable[[], AbstractContex
                 expected=f"the models that it speaks of in {artifacts}",
                 remedy=f"copy the whole folder: cp -a {folder_of(before).parent}/. {database.parent}",
             )
-        with closing(sqlite3.connect(database, timeout=30.0)) as connection, connection:
+        with closing(sqlite3.connect(database, timeout=LOCKED_SECONDS)) as connection, connection:
             for table, column in LOCATIONS:
                 connection.execute(
                     f"UPDATE {table} SET {column} = :here || substr({column}, length(:before) + 1)"
@@ -69,11 +72,16 @@ def is_at_home(database: Path, artifacts: Path) -> bool:
 
 
 def made_for(database: Path) -> str | None:
-    """The folder that the store was made for, as a URI; None if it is no folder of ours or not yet known."""
+    """The folder that the store was made for, as a URI; None if it is no folder of ours or has no tables yet.
+
+    Opened for writing where that is allowed: a transaction that a kill cut short is rolled back first.
+    """
     try:
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=5.0)) as connection:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True, timeout=LOCKED_SECONDS)) as connection:
             row = connection.execute(OURS).fetchone()
-    except sqlite3.Error:
+    except sqlite3.OperationalError as error:
+        if not str(error).startswith("no such table"):
+            raise
         return None
     ours = row and urlsplit(row[0]).scheme in ("", "file") and row[0].endswith("/mlflow/artifacts")
     return row[0] if ours else None

@@ -82,13 +82,17 @@ def is_embedded() -> bool:
 
 
 def embedded_store() -> Path | None:
-    """The embedded store's sqlite file, if there is one; it is made this checkout's own first, should it be a copy."""
+    """The embedded store's sqlite file, if there is one; it is made this checkout's own first, should it be a copy.
+
+    Raises RegistryError where it cannot be read.
+    """
     database = embedded_database()
     if not database.is_file():
         return None
     if not database.stat().st_size:
         raise RegistryError(f"{database} is empty: it was cut short", remedy=RESTORE)
-    reroot(database, database.with_name("artifacts"), lock=lambda: lock("schema"))
+    with translated(f"sqlite:///{database}"):
+        reroot(database, database.with_name("artifacts"), lock=lambda: lock("schema"))
     return database
 
 
@@ -320,9 +324,12 @@ def translated(uri: str) -> Iterator[None]:
             reason = error.__cause__ or error
             raise RegistryError(f"{embedded_database()} is damaged: {reason}", remedy=RESTORE) from error
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        is_locked = "database is locked" in first_line
         raise RegistryError(
             f"MLflow at {public_address(uri)} refused: {without_userinfo(first_line)}",
-            remedy="see the message; `ganline --debug …` shows the whole trace",
+            remedy="wait until the process that writes to it has ended, and run again"
+            if is_locked
+            else "see the message; `ganline --debug …` shows the whole trace",
         ) from error
 
 

@@ -159,3 +159,34 @@ def test_the_printed_recipe_frees_git_s_store_of_what_earlier_runs_left_there(ma
     subprocess.run(["bash", "-euc", command[1]], check=True, cwd=root)
     assert CANARY not in git_bytes(root, *everything)
     assert not workspace.exists()
+
+
+@pytest.mark.parametrize("way", ["in place", "by the recipe"])
+def test_a_logged_model_whose_version_was_deleted_or_never_made_is_found_and_mended(
+    make_bundle, root, home, way
+) -> None:
+    name = way.replace(" ", "-")
+    enter(make_bundle, root, name, 4 + len(way))
+    [version] = versions(name)
+    client = mlflow_store.open_store().client
+    client.delete_model_version(name, str(version.version))
+    # What a registration that was interrupted leaves: uploaded, not READY, without a version.
+    experiment = mlflow_store.open_store().experiment_id
+    half = client.create_logged_model(experiment, name="half", tags={"ganline.bundle": "b" * 64})
+    replay = Path(half.artifact_location.removeprefix("file://")) / "replay"
+    replay.mkdir(parents=True)
+    (replay / "changes.patch").write_bytes(old_patch(root))
+    listed = CliRunner().invoke(app, ["audit"])
+    assert listed.exit_code == 1
+    assert listed.output.count("no version holds it") == 2
+    assert f"models:/{name}/" not in listed.output
+    assert version.model_id in CliRunner().invoke(app, ["audit", name]).output
+    if way == "in place":
+        assert CliRunner().invoke(app, ["audit", "--delete"]).exit_code == 0
+    else:
+        commands = re.search(r"(?s)    export MLFLOW.*?--logged-model-ids \S+\n", listed.output)
+        assert commands is not None
+        env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        subprocess.run(["bash", "-euc", commands[0]], env=env, check=True, cwd=home)
+    assert holding(home) == []
+    assert audit() == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 import ganline
 from ganline.errors import RegistryError
+from ganline.integrations import mlflow_moved
 from ganline.integrations.mlflow_moved import LOCATIONS
 from ganline.integrations.mlflow_registry import Lineage, register
 from ganline.integrations.mlflow_store import open_store
@@ -104,3 +107,52 @@ def test_a_database_that_was_copied_without_its_models_is_refused(original, tmp_
         with pytest.raises(RegistryError, match="without the folder artifacts") as caught:
             act()
     assert "cp -a" in caught.value.remedy
+
+
+KILLED_IN_A_TRANSACTION = """
+import os, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+for command in ("PRAGMA cache_size=1", "PRAGMA cache_spill=1", "PRAGMA synchronous=OFF", "BEGIN IMMEDIATE"):
+    database.execute(command)
+for i in range(300):
+    row = (f"{i}-" + "x" * 200, "y" * 200)
+    database.execute("INSERT INTO experiments (name, artifact_location) VALUES (?, ?)", row)
+os._exit(9)
+"""
+
+
+def test_a_copy_of_a_store_that_was_killed_while_it_wrote_leaves_the_original_alone(
+    original, tmp_path, monkeypatch
+) -> None:
+    state = tmp_path / "copy" / ".ganline"
+    killed = tmp_path / "killed"
+    shutil.copytree(original, killed)  # its locations are the original's
+    subprocess.run([sys.executable, "-c", KILLED_IN_A_TRANSACTION, str(killed / "mlflow" / "mlflow.db")], check=False)
+    shutil.copytree(killed, state)
+    journal = state / "mlflow" / "mlflow.db-journal"
+    assert journal.stat().st_size > 512
+    before = files(original)
+    monkeypatch.setenv("GANLINE_HOME", str(state))
+    store = open_store()
+    run = store.client.create_run(store.experiment_id)
+    store.client.log_text(run.info.run_id, "of the copy", "notes.txt")
+    assert files(original) == before
+    assert len(versions("shapes")) == 1
+    assert not journal.exists()
+    artifacts = (state / "mlflow" / "artifacts").as_uri()
+    assert all(location.startswith(artifacts) for location in locations(state)), locations(state)
+    assert files(original) == before
+
+
+def test_a_copy_that_another_process_holds_locked_is_refused(original, tmp_path, monkeypatch) -> None:
+    state = tmp_path / "copy" / ".ganline"
+    shutil.copytree(original, state)
+    monkeypatch.setenv("GANLINE_HOME", str(state))
+    monkeypatch.setattr(mlflow_moved, "LOCKED_SECONDS", 0.1)
+    with closing(sqlite3.connect(state / "mlflow" / "mlflow.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for act in (lambda: versions("shapes"), open_store):
+            with pytest.raises(RegistryError, match="database is locked") as caught:
+                act()
+            assert "wait until the process" in caught.value.remedy
+    assert len(versions("shapes")) == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,38 @@ def test_only_the_recipe_that_is_named(begun, home) -> None:
     assert end_idle_runs(home / "work", "FAILED", recipe=recipe) == ["mine"]
     assert (status(mine), status(other)) == ("FAILED", "RUNNING")
     end_idle_runs(home / "work", "KILLED")
+
+
+def test_runs_that_are_no_trainings_are_let_be(begun, home) -> None:
+    _, left, _ = begun("left")
+    store = mlflow_store.open_store()
+    users = store.client.create_run(store.experiment_id, run_name="my own").info.run_id
+    decision = store.client.create_run(store.experiment_id, tags={"ganline.promotion": "shapes"}).info.run_id
+    assert end_idle_runs(home / "work", "KILLED") == ["left"]
+    assert (status(left), status(users), status(decision)) == ("KILLED", "RUNNING", "RUNNING")
+
+
+NOTHING_TO_END = """
+import sys, time
+from pathlib import Path
+from ganline import effects
+began = time.process_time()
+effects.end_abandoned_runs(Path.cwd())
+print("mlflow" in sys.modules, time.process_time() - began)
+"""
+
+
+def test_where_no_training_is_running_mlflow_is_not_imported(begun, home, tmp_path) -> None:
+    def run() -> str:
+        command = [sys.executable, "-c", NOTHING_TO_END]
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+
+    _, left, _ = begun("left")
+    store = mlflow_store.open_store()
+    store.client.create_run(store.experiment_id, run_name="my own")
+    assert run().startswith("True")
+    assert status(left) == "KILLED"
+    assert run().startswith("False")
 
 
 def test_on_a_server_runs_of_other_machines_are_let_be(begun, home, monkeypatch) -> None:
