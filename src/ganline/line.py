@@ -23,6 +23,7 @@ from ganline.network import check_proxies
 from ganline.overlay import merge
 from ganline.page.words import warnings
 from ganline.registry.card import extractor_lines, metric_rows
+from ganline.snapshot import base_commit
 from ganline.stages.places import METRICS, MODEL, REPORT, SAMPLES, USEFULNESS, VALIDATE
 from ganline.workspace import Workspace, check_params, folder_overlay, hold, isolate, preset_overlay
 
@@ -99,6 +100,7 @@ def refuse_early(base: Workspace, workspace: Workspace, overlay: Overlay | None)
     effects.check_installed(config)
     with chdir(base.root):  # a relative data.source.path
         preflight.require(preflight.before_fetch(config, workspace.root))
+    base_commit(base.root)  # a repository that git cannot read
 
 
 def configured(base: Workspace, workspace: Workspace, overlay: Overlay | None) -> Config:

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from ganline.config import PARAMS, Config, parse, read_yaml
 from ganline.doctor import MOVE
-from ganline.environment import cache_folders
+from ganline.environment import SAFE_PATH, cache_folders
 from ganline.errors import ConfigError, GanlineError, WorkspaceError
 from ganline.files import write_text
 from ganline.git import git
@@ -58,6 +58,7 @@ class Workspace:
         path = os.pathsep.join([bin_folder, os.environ.get("PATH", "")])
         return (
             cache_folders(self.home)
+            | SAFE_PATH
             | os.environ
             | {
                 "GANLINE_HOME": str(self.home),

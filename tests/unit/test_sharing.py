@@ -177,6 +177,7 @@ def unreadable(root, monkeypatch) -> Path:
     write(root, IGNORED)
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     return root
 
 

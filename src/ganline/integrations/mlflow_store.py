@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from ganline import __version__, network
-from ganline.environment import set_defaults
+from ganline.environment import SAFE_PATH, set_defaults
 from ganline.errors import ConfigError, GanlineError, RegistryError
 from ganline.home import home
 from ganline.integrations.mlflow_moved import reroot, settle_default
@@ -255,14 +255,14 @@ def server_command(port: int) -> list[str]:
         "--registry-store-uri": os.environ.get("MLFLOW_REGISTRY_URI") or store_uri(),
         "--artifacts-destination": (home() / "mlflow" / "artifacts").as_uri(),  # else the present folder
     }
-    command = [sys.executable, "-m", "ganline.leash", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-P", "-m", "ganline.leash", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     return command + [part for option in options.items() for part in option]
 
 
 def server_environment() -> dict[str, str]:
     """The environment without the variables by which `mlflow server` would take other options than ours."""
     kept = {name: value for name, value in os.environ.items() if name not in SERVER_OPTIONS}
-    return kept | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return kept | SAFE_PATH | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 @contextmanager
