@@ -76,7 +76,11 @@ def checkout(start: Path | None = None) -> Workspace:
         if (folder / "dvc.yaml").is_file() and (folder / PARAMS).is_file():
             break
     else:
-        raise WorkspaceError(f"{start} is not in a ganline project", expected="a folder with dvc.yaml and params.yaml")
+        raise WorkspaceError(
+            f"{start} is not in a ganline project",
+            expected="a folder with dvc.yaml and params.yaml",
+            remedy="go to the project's folder (cd), and run the same command again",
+        )
     if not (folder / ".git").exists():
         raise WorkspaceError(
             f"{folder} is not a git repository (an unpacked archive?)",
@@ -259,7 +263,11 @@ def folder_overlay(base: Workspace, data: Path, resolution: int | None, name: st
     """Workspace name and overlay for any folder of images. Another folder of the same name must be given a `name`."""
     data = data.expanduser().resolve()
     if not data.is_dir():
-        raise ConfigError(f"DATA={data} is not a folder", expected="a folder of PNG, JPEG or WebP images")
+        raise ConfigError(
+            f"DATA={data} is not a folder",
+            expected="a folder of PNG, JPEG or WebP images",
+            remedy="correct the path; a relative one starts at the present folder",
+        )
     if base.root.is_relative_to(data):
         raise ConfigError(
             f"DATA={data} holds the project itself ({base.root})",

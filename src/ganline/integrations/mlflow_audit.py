@@ -107,11 +107,11 @@ def audit(name: str | None = None) -> list[Finding]:
     if name is not None and not versions(name):
         raise no_such_model(name)
     known = [version for model in ([name] if name else model_names()) for version in versions(model)]
-    findings = [Finding(version, look_at(version)) for version in known if BUNDLE_TAG in version.tags]
+    findings = [Finding(version, files_to_remove(version)) for version in known if BUNDLE_TAG in version.tags]
     return [finding for finding in findings if finding.files]
 
 
-def look_at(version: Version) -> dict[str, list[tuple[str, str]]]:
+def files_to_remove(version: Version) -> dict[str, list[tuple[str, str]]]:
     """Artifact -> what it holds that should not have travelled."""
     found: dict[str, list[tuple[str, str]]] = {}
     with artifacts_of(version) as (repository, folder):

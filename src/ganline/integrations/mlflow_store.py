@@ -255,7 +255,18 @@ def server_command(port: int) -> list[str]:
         "--registry-store-uri": os.environ.get("MLFLOW_REGISTRY_URI") or store_uri(),
         "--artifacts-destination": (home() / "mlflow" / "artifacts").as_uri(),  # else the present folder
     }
-    command = [sys.executable, "-P", "-m", "ganline.leash", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "ganline.leash",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     return command + [part for option in options.items() for part in option]
 
 
