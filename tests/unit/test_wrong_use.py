@@ -42,8 +42,8 @@ OUTPUTS = {
     "file/grid.png": "file is a file",
     "full": "is not an empty folder",
     "file": "is not an empty folder",
-    "n" * 300: "File name too long",
-    "n" * 300 + ".png": "File name too long",
+    "n" * 300: "n: File name too long",
+    "n" * 300 + ".png": "png: File name too long",
 }
 
 
