@@ -43,10 +43,10 @@ help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 run: asked $(INSTALLED) ## the whole line: data, training, measuring, registry [PRESET=name | DATA=folder RES=64 NAME=mine] [ACCEPT=1]
-	@exec $(GANLINE) run $${PRESET:+--preset="$$PRESET"} $${DATA:+--data="$$DATA"} $${RES:+--res="$$RES"} $(if $(NAMED),--name="$$NAME") $${ACCEPT:+--accept}
+	@exec $(GANLINE) run $${PRESET:+--preset="$$PRESET"} $${DATA:+--data="$$DATA"} $${RES:+--res="$$RES"} $(if $(NAMED),--name="$$NAME") $$([ "$${ACCEPT:-}" != 1 ] || echo --accept)
 
 speedup: no-data asked $(INSTALLED_STUDY) ## a language-model generator, GANs in its place, and what is gained [PRESET=speedup-tiny] [ACCEPT=1]
-	@exec $(GANLINE) speedup $${PRESET:+--preset="$$PRESET"} $${ACCEPT:+--accept}
+	@exec $(GANLINE) speedup $${PRESET:+--preset="$$PRESET"} $$([ "$${ACCEPT:-}" != 1 ] || echo --accept)
 
 # Before an install of minutes: what the command line names has to be there.
 .PHONY: asked no-data

@@ -195,13 +195,13 @@ def walk_steps(steps: Iterable[Step]) -> State:
     return state
 
 
-@flow(name="pipeline", flow_run_name="{root.name}", validate_parameters=False)
+@flow(name="pipeline", flow_run_name="{root.name}", validate_parameters=False, persist_result=False)
 def pipeline(root: Path, accept: bool = False) -> State:
     """From the configured source to a decided model, in one workspace. Stops at the first step that fails."""
     return walk(root, "model", {"register": effects.register, "promote": effects.promote}, accept=accept)
 
 
-@flow(name="speedup", flow_run_name="{root.name}", validate_parameters=False)
+@flow(name="speedup", flow_run_name="{root.name}", validate_parameters=False, persist_result=False)
 def speedup(root: Path, accept: bool = False) -> State:
     """From the configured source to the study of a language-model generator and GANs in its place."""
     return walk(root, "speedup", {"study": effects.study_speedup}, accept=accept)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
-from ganline.environment import asked_ranks, cache_folders, drop_git_context, set_defaults
+from ganline.environment import SAFE_PATH, asked_ranks, cache_folders, drop_git_context, set_defaults
 
 set_defaults()
 
@@ -149,7 +149,7 @@ def over_ranks(stage: str, count: int) -> int:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts", "3"]
     threads = {"OMP_NUM_THREADS": str(max(1, available_cores() // count))}
     command = [*torchrun, "--nproc-per-node", str(count), "-m", "ganline", stage]
-    return subprocess.call(command, env=os.environ | threads)
+    return subprocess.call(command, env=os.environ | threads | SAFE_PATH)
 
 
 @app.command()

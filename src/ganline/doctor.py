@@ -2,7 +2,7 @@
 
 `python3 src/ganline/doctor.py` reports everything; with `--needed` it is silent unless something needed is missing;
 with `--bounds` it prints the releases that `make lock` keeps below; with `--asked` it refuses a PRESET or DATA that is
-not there.
+not there, and an ACCEPT other than 1.
 """
 
 from __future__ import annotations
@@ -163,13 +163,17 @@ def is_folder(name):
         return False
 
 
-def wrong_request(preset, data):
-    """Why `make run` cannot do what PRESET and DATA ask for; empty if they are there."""
+def wrong_request(preset, data, accept):
+    """Why `make run` cannot do what PRESET, DATA and ACCEPT ask for; empty if it can."""
+    if accept not in ("", "1"):
+        return f"ACCEPT={accept}\n  expected: ACCEPT=1, to make changed data the new version\n  to do: leave ACCEPT out"
     presets = sorted(path.stem for path in (Path(__file__).resolve().parents[2] / "presets").glob("*.yaml"))
     if preset and preset not in presets:
         return f"there is no preset {preset!r}\n  expected: one of {', '.join(presets)}"
     if data and not is_folder(data):
-        return f"DATA={data} is not a folder\n  expected: a folder of PNG, JPEG or WebP images"
+        return (
+            f"DATA={data} is not a folder\n  expected: a folder of PNG, JPEG or WebP images\n  to do: correct the path"
+        )
     return ""
 
 
@@ -193,7 +197,7 @@ if __name__ == "__main__":
         print("\n".join(f"{name}<{first}" for name, (first, _) in BROKEN.items()))
         raise SystemExit(0)
     if "--asked" in sys.argv:
-        wrong = wrong_request(os.environ.get("PRESET", ""), os.environ.get("DATA", ""))
+        wrong = wrong_request(os.environ.get("PRESET", ""), os.environ.get("DATA", ""), os.environ.get("ACCEPT", ""))
         if wrong:
             say(f"error: {wrong}")
         raise SystemExit(1 if wrong else 0)

@@ -25,6 +25,8 @@ DEFAULTS: Mapping[str, str] = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "HF_HUB_OFFLINE": "1",
 }
+# A process of ours imports what is installed, not a file of the present folder that is named like a library (`-P`).
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 NO_PROXY = ("no_proxy", "NO_PROXY")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # Folders of the libraries' caches, by the variable that each documents.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ganline.environment import without_git_context
@@ -25,8 +25,20 @@ SETTINGS = {
 OPTIONS = tuple(part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}"))
 
 
-def git_bytes(root: Path, *arguments: str, env: Mapping[str, str] | None = None, stdin: bytes = b"") -> bytes:
-    """Output of a git command that must work. `env` is added to this process's environment.
+def in_repository(folder: Path) -> bool:
+    """Whether a `.git` lies in a folder or above it, whether or not git can read it."""
+    folder = folder.resolve()
+    return any((each / ".git").exists() for each in (folder, *folder.parents))
+
+
+def git_bytes(
+    root: Path,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
+    codes: Collection[int] = (0,),
+) -> bytes:
+    """Output of a git command that must end with one of these exit codes. `env` is added to this process's environment.
 
     Raises WorkspaceError with git's own words.
     """
@@ -38,7 +50,7 @@ def git_bytes(root: Path, *arguments: str, env: Mapping[str, str] | None = None,
         raise WorkspaceError(
             "git is not installed", remedy="install git, for instance `apt-get install git`"
         ) from error
-    if result.returncode:
+    if result.returncode not in codes:
         message = result.stderr.decode(errors="replace").strip() or f"it ended with code {result.returncode}"
         raise WorkspaceError(
             f"git {arguments[0]} failed in {root}: {message}",

@@ -21,6 +21,7 @@ from ganline.integrations.prefect_server import check_server, flow_environment
 from ganline.network import check_proxies
 from ganline.page.words import warnings
 from ganline.registry.card import extractor_lines, metric_rows
+from ganline.snapshot import base_commit
 from ganline.stages.places import METRICS, MODEL, REPORT, SAMPLES, USEFULNESS, VALIDATE
 from ganline.workspace import Workspace, check_params, folder_overlay, hold, isolate, merged_params, preset_overlay
 
@@ -96,6 +97,7 @@ def refuse_early(base: Workspace, workspace: Workspace, overlay: Overlay | None)
     config = configured(base, workspace, overlay)
     effects.check_installed(config)
     preflight.require(preflight.before_fetch(config, workspace.root))
+    base_commit(base.root)  # a repository that git cannot read
 
 
 def configured(base: Workspace, workspace: Workspace, overlay: Overlay | None) -> Config:

@@ -300,8 +300,8 @@ def require(facts: Facts, checks: Sequence[Check] = CHECKS) -> None:
     if len(found) == 1:
         raise found[0]
     if found:
-        told = "".join(f"\n- {error}" for error in found).replace("\n", "\n  ")
-        raise GateError(f"{len(found)} things would be refused in the end:{told}", remedy="correct all of them first")
+        listed = "".join(f"\n- {error}" for error in found).replace("\n", "\n  ")
+        raise GateError(f"{len(found)} things would be refused in the end:{listed}", remedy="correct all of them first")
 
 
 def before_fetch(config: Config, root: Path) -> Facts:
@@ -357,7 +357,8 @@ def read_kind(version: Version) -> Kind:
         return kind_of_model(model_json(version))
     except (KeyError, TypeError) as error:
         raise RegistryError(
-            f"version {version.version} of {version.name} has no model.json of ours: {error}"
+            f"version {version.version} of {version.name} has no model.json of ours: {error}",
+            remedy="name a version that `ganline register` made",
         ) from error
 
 

@@ -7,7 +7,6 @@ lies in a code folder, has a suffix that code or settings have, is no dotfile, n
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -100,25 +99,6 @@ def choose(root: Path, names: Iterable[str]) -> tuple[list[str], dict[str, str]]
         else:
             left_out[name] = reason
     return chosen, left_out
-
-
-def package_files(folder: Path, *, inside: str) -> list[str]:
-    """Names, relative to the package's `folder`, of the files that travel with a model. `inside`: the folder's name
-    in a checkout. What git ignores stays, where the package lies in a checkout."""
-    listing = ["git", "-C", str(folder), "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    try:
-        output = subprocess.run(listing, capture_output=True, check=False).stdout
-    except FileNotFoundError:  # installed, on a machine without git
-        output = b""
-    names = {name for name in output.decode(errors="surrogateescape").split("\0") if name}
-    if "__init__.py" not in names:  # installed, perhaps in an environment that a checkout ignores
-        names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-    files = {name: folder / name for name in sorted(names) if (folder / name).is_file()}
-    return [
-        name
-        for name, path in files.items()
-        if not reason_against(f"{inside}/{name}", num_bytes=path.stat().st_size, is_link=path.is_symlink())
-    ]
 
 
 def describe_left_out(left_out: Mapping[str, str]) -> str:

@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganline.errors import WorkspaceError
-from ganline.git import git, git_bytes
-from ganline.sharing import CODE_FOLDERS, choose, is_secret
+from ganline.git import git, git_bytes, in_repository
+from ganline.sharing import CODE_FOLDERS, choose, is_secret, reason_against
 
 SNAPSHOT_MESSAGE = "ganline snapshot of a working tree"
 DVC_WRITES = ("data.dvc", "dvc.lock", "expectations/previous.json")
@@ -35,11 +34,14 @@ class Patch:
 
 
 def base_commit(root: Path) -> str | None:
-    """The newest commit of the user's own history (a workspace's snapshot is looked through); None without any."""
-    try:
-        subject, commit, parent = (git(root, "log", "-1", "--format=%s%n%H%n%P") + "\n\n").split("\n")[:3]
-    except WorkspaceError:  # no repository, or no commit yet
+    """The newest commit of the user's own history (a workspace's snapshot is looked through).
+
+    None where there is no repository or no commit yet. Raises WorkspaceError for a repository that git cannot read.
+    """
+    head = ("rev-parse", "--verify", "--quiet", "HEAD")  # ends with 1 where there is no commit yet
+    if not in_repository(root) or not git_bytes(root, *head, codes=(0, 1)):
         return None
+    subject, commit, parent = (git(root, "log", "-1", "--format=%s%n%H%n%P") + "\n\n").split("\n")[:3]
     return parent.split()[0] if subject == SNAPSHOT_MESSAGE and parent else commit
 
 
@@ -68,23 +70,40 @@ def stage_changes(root: Path, commit: str, env: Mapping[str, str], *, apart: Seq
     return dict.fromkeys(changed, "named like a secret; its committed content is in git") | left_out
 
 
-def patch(root: Path, *, apart: Sequence[str] = ()) -> Patch:
-    """What the working tree changes on its base commit, as far as it may travel. Empty without a commit.
+def patch(root: Path) -> Patch:
+    """What the working tree changes on its base commit, as far as it may travel; what DVC writes travels apart.
 
-    What DVC writes travels apart; so does `apart` (a folder of pictures).
+    Empty without a commit.
     """
     commit = base_commit(root)
     if commit is None:
         return Patch(b"", {}, {})
-    apart = [*DVC_WRITES, *apart]
     with temporary_index() as env:
-        code_left_out = stage_changes(root, commit, env, apart=apart)
+        code_left_out = stage_changes(root, commit, env, apart=DVC_WRITES)
         # Plumbing: a user's settings of `git diff` (prefixes, colours, external tools) must not change the patch.
         diff = ("diff-index", "--cached", "--patch", "--binary", "--full-index", "--no-ext-diff", "--no-textconv")
         content = git_bytes(root, *diff, commit, "--", env=env)
         others = ("ls-files", "--others", "--exclude-standard", "--directory", "--no-empty-directory", "-z", "--", ".")
-        strays = names(git_bytes(root, *others, *excluded([*CODE_FOLDERS, *apart]), env=env))
+        strays = names(git_bytes(root, *others, *excluded([*CODE_FOLDERS, *DVC_WRITES]), env=env))
     return Patch(content, code_left_out, dict.fromkeys(strays, "outside " + ", ".join(CODE_FOLDERS)))
+
+
+def package_files(folder: Path, *, inside: str) -> list[str]:
+    """Names, relative to the package's `folder`, of the files that travel with a model. `inside`: the folder's name
+    in a checkout. What git ignores stays, where the package lies in a checkout.
+
+    Raises WorkspaceError where a repository is around it that git cannot read.
+    """
+    listing = ("ls-files", "--cached", "--others", "--exclude-standard", "-z")
+    found = names(git_bytes(folder, *listing)) if in_repository(folder) else []
+    if "__init__.py" not in found:  # installed, perhaps in an environment that a checkout ignores
+        found = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()]
+    files = {name: folder / name for name in sorted(set(found)) if (folder / name).is_file()}
+    return [
+        name
+        for name, path in files.items()
+        if not reason_against(f"{inside}/{name}", num_bytes=path.stat().st_size, is_link=path.is_symlink())
+    ]
 
 
 def names(output: bytes) -> list[str]:

@@ -23,16 +23,23 @@ KEY = re.compile(r"\b[a-z_]+(?:\.[A-Za-z0-9_]+)+")
 def with_places(error: GanlineError) -> str:
     """An error's message, with a line for each place that decides keys which it names, such as `extractor.epochs`."""
     message = str(error)
-    root = error.root or root_around(Path.cwd())
-    if root is None:
+    try:
+        return message + places_of_keys(message, error.root or root_around(Path.cwd()))
+    except (GanlineError, OSError):  # often for the very reason that the error names
         return message
+
+
+def places_of_keys(message: str, root: Path | None) -> str:
+    """A line for each place at `root` that decides keys which a message names; "" without any."""
+    if root is None:
+        return ""
     sections = mapping(main_checkout(root) / PARAMS).keys() | mapping(root / PARAMS).keys()
     places: dict[str, list[str]] = {}
     for key in dict.fromkeys(KEY.findall(message)):
         if key.partition(".")[0] in sections and is_key(key):
             places.setdefault(where_set(root, key), []).append(key)
     lines = [f"\n  ({', '.join(keys)}: set {place})" for place, keys in places.items()]
-    return message + "".join(lines)
+    return "".join(lines)
 
 
 def is_key(dotted: str) -> bool:

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from ganline.config import PARAMS, Config, parse, read_yaml
 from ganline.doctor import MOVE
-from ganline.environment import cache_folders
+from ganline.environment import SAFE_PATH, cache_folders
 from ganline.errors import ConfigError, GanlineError, WorkspaceError
 from ganline.files import write_text
 from ganline.git import git
@@ -60,6 +60,7 @@ class Workspace:
         path = os.pathsep.join([bin_folder, os.environ.get("PATH", "")])
         return (
             cache_folders(self.home)
+            | SAFE_PATH
             | os.environ
             | {
                 "GANLINE_HOME": str(self.home),
@@ -77,7 +78,11 @@ def checkout(start: Path | None = None) -> Workspace:
         if (folder / "dvc.yaml").is_file() and (folder / PARAMS).is_file():
             break
     else:
-        raise WorkspaceError(f"{start} is not in a ganline project", expected="a folder with dvc.yaml and params.yaml")
+        raise WorkspaceError(
+            f"{start} is not in a ganline project",
+            expected="a folder with dvc.yaml and params.yaml",
+            remedy="go to the project's folder (cd), and run the same command again",
+        )
     if not (folder / ".git").exists():
         raise WorkspaceError(
             f"{folder} is not a git repository (an unpacked archive?)",
@@ -273,7 +278,11 @@ def folder_overlay(base: Workspace, data: Path, resolution: int | None, name: st
     """Workspace name and overlay for any folder of images. Another folder of the same name must be given a `name`."""
     data = data.expanduser().resolve()
     if not data.is_dir():
-        raise ConfigError(f"DATA={data} is not a folder", expected="a folder of PNG, JPEG or WebP images")
+        raise ConfigError(
+            f"DATA={data} is not a folder",
+            expected="a folder of PNG, JPEG or WebP images",
+            remedy="correct the path; a relative one starts at the present folder",
+        )
     if base.root.is_relative_to(data):
         raise ConfigError(
             f"DATA={data} holds the project itself ({base.root})",

@@ -91,6 +91,13 @@ def test_make_run_passes_on_what_was_asked_and_nothing_else(checkout) -> None:
         assert called(checkout, "run", *asked, NAME="a-computer", AS="as")["arguments"] == ganline + options
 
 
+@pytest.mark.parametrize("goal", ["run", "speedup"])
+@pytest.mark.parametrize("value", ["", "0", "no", "1 "])
+def test_only_accept_1_accepts_changed_data(checkout, goal, value) -> None:
+    assert "--accept" not in called(checkout, goal, f"ACCEPT={value}")["arguments"]
+    assert "--accept" in called(checkout, goal, "ACCEPT=1")["arguments"]
+
+
 @pytest.mark.parametrize("value", NASTY)
 def test_what_users_say_arrives_letter_by_letter_and_is_never_run(checkout, value) -> None:
     before = sorted(checkout.iterdir())
@@ -124,11 +131,14 @@ def test_make_speedup_refuses_what_it_would_ignore(checkout, argument) -> None:
     assert "data.source" in done.stderr
 
 
-@pytest.mark.parametrize("asked", ["PRESET=no-such-preset", "DATA=/no/such/folder", "DATA=" + "d" * 300])
-def test_what_is_not_there_is_refused_before_an_install(checkout, asked) -> None:
+@pytest.mark.parametrize("asked", ["PRESET=no-such-preset", "DATA=/no/such/folder", "DATA=" + "d" * 300, "ACCEPT=0"])
+@pytest.mark.parametrize("goal", ["run", "speedup"])
+def test_what_cannot_be_done_is_refused_before_an_install(checkout, goal, asked) -> None:
+    if goal == "speedup" and asked.startswith("DATA="):
+        pytest.skip("speedup takes no DATA")
     shutil.rmtree(checkout / ".venv")
     shutil.copyfile(ROOT / "src" / "ganline" / "doctor.py", checkout / "src" / "ganline" / "doctor.py")
-    done = make(checkout, "run", asked)
+    done = make(checkout, goal, asked)
     assert done.returncode == 2
     assert "error: " in done.stdout and "expected: " in done.stdout
     assert "Traceback" not in done.stderr

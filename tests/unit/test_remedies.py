@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -198,6 +200,19 @@ def test_a_message_ends_with_the_places_of_its_keys(base, tmp_path, monkeypatch)
     assert last == f"  (extractor.min_accuracy, extractor.epochs: set in {base.root / 'presets' / 'folder.yaml'})"
     monkeypatch.chdir(tmp_path)
     assert where_set.with_places(error) == str(error)  # no project here
+
+
+def test_a_message_is_printed_where_its_places_cannot_be_found(base, tmp_path, monkeypatch) -> None:
+    error = ConfigError("too low", expected="at least 0.3 (extractor.min_accuracy)")
+    feature, copy, gone = tmp_path / "feature", tmp_path / "copy", tmp_path / "gone"
+    subprocess.run(["git", "-C", base.root, "worktree", "add", "-q", "--detach", feature], check=True)
+    shutil.copytree(feature, copy)
+    gone.mkdir()
+    for folder in (copy, gone):
+        monkeypatch.chdir(folder)
+        if folder == gone:
+            gone.rmdir()
+        assert where_set.with_places(error) == str(error)
 
 
 def test_a_preset_s_mistake_names_the_preset(base) -> None:

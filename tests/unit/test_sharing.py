@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from ganline.config import parse, read_yaml
-from ganline.errors import ConfigError
+from ganline.errors import ConfigError, WorkspaceError
+from ganline.git import git, git_bytes
 from ganline.sharing import (
     MAX_BYTES,
     MOST_NAMED,
     describe_left_out,
     is_secret,
-    package_files,
     public_address,
     reason_against,
     without_userinfo,
 )
-from ganline.snapshot import SNAPSHOT_MESSAGE, base_commit, git, git_bytes, patch
+from ganline.snapshot import SNAPSHOT_MESSAGE, base_commit, package_files, patch
 from ganline.workspace import Workspace, isolate
 
 ROOT = Path(__file__).parents[2]
@@ -158,6 +159,40 @@ def test_files_that_git_ignores_stay(root) -> None:
     found = patch(root)
     assert CANARY not in found.content
     assert "local_settings.py" not in package_files(root / "src/ganline", inside="src/ganline")
+
+
+IGNORED = {".gitignore": b"private*\n", "src/ganline/private.yaml": CANARY}
+
+
+def test_ignored_files_stay_whatever_git_is_led_to(root, tmp_path, monkeypatch) -> None:
+    write(root, IGNORED)
+    git(root, "config", "core.fsmonitor", f"touch {tmp_path}/ran")
+    monkeypatch.setenv("GIT_DIR", "/nonexistent")
+    assert "private.yaml" not in package_files(root / "src/ganline", inside="src/ganline")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.fixture
+def unreadable(root, monkeypatch) -> Path:
+    """A checkout that git refuses to read, as one that belongs to somebody else."""
+    write(root, IGNORED)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    return root
+
+
+@pytest.mark.parametrize("ask", [base_commit, patch, lambda root: package_files(root / "src/ganline", inside="src")])
+def test_a_repository_that_git_cannot_read_is_no_clean_one(unreadable, ask) -> None:
+    with pytest.raises(WorkspaceError, match=r"(?s)dubious ownership.*to do"):
+        ask(unreadable)
+
+
+def test_without_repository_or_commit_there_is_no_base(tmp_path) -> None:
+    assert base_commit(tmp_path) is None
+    git(tmp_path, "init", "-q")
+    assert base_commit(tmp_path) is None
+    assert patch(tmp_path).content == b""
 
 
 def test_the_code_beside_a_model_is_chosen_by_the_same_rule(root, tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -41,6 +42,8 @@ OUTPUTS = {
     "file/grid.png": "file is a file",
     "full": "is not an empty folder",
     "file": "is not an empty folder",
+    "n" * 300: "n: File name too long",
+    "n" * 300 + ".png": "png: File name too long",
 }
 
 
@@ -53,6 +56,18 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_generate
     assert call(monkeypatch, "generate", "--model", places["model"], "-o", places["here"] / output) == 1
     assert OUTPUTS[output] in capsys.readouterr().err
     assert everything(places["here"]) == before
+
+
+@pytest.mark.parametrize("name", ["grid.png", "folder"])
+def test_an_output_in_a_folder_that_may_not_be_searched_is_refused(name, places, monkeypatch, capsys) -> None:
+    def refuse(path: Path, **_: object) -> os.stat_result:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("ganline.api.load", lambda _: pytest.fail("the model was opened"))
+    monkeypatch.setattr(Path, "stat", refuse)  # as root, the tests may search every folder
+    assert call(monkeypatch, "generate", "--model", places["model"], "-o", places["here"] / name) == 1
+    error = capsys.readouterr().err
+    assert f"cannot write {places['here'] / name}: Permission denied" in error and "to do" in error
 
 
 @pytest.mark.skipif(not os.access("/proc", os.W_OK), reason="only root is told that /proc is writable")

@@ -184,7 +184,7 @@ def share_cache(base: Path, root: Path) -> None:
 
 def run_dvc(root: Path, arguments: list[str], *, say: Say, env: Mapping[str, str] | None = None) -> int:
     """Run a DVC command as a child that dies with this process, streaming its output line by line."""
-    command = [sys.executable, "-m", "ganline.leash", "dvc", *arguments]
+    command = [sys.executable, "-P", "-m", "ganline.leash", "dvc", *arguments]
     process = subprocess.Popen(
         command, cwd=root, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     )

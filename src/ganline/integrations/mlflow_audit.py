@@ -123,7 +123,7 @@ def audit(name: str | None = None) -> list[Finding]:
         raise no_such_model(name)
     held = [(version.model_id, version.location, version) for version in asked if BUNDLE_TAG in version.tags]
     left = [(model.model_id, model.artifact_location, None) for model in others]
-    findings = [Finding(*each, files=look_at(each[1])) for each in (*held, *left)]
+    findings = [Finding(*each, files=files_to_remove(each[1])) for each in (*held, *left)]
     return [finding for finding in findings if finding.files]
 
 
@@ -156,7 +156,7 @@ def names_of(model: LoggedModel) -> set[str]:
     return {entry["name"] for entry in json.loads(model.tags.get(VERSIONS_TAG, "[]"))}
 
 
-def look_at(location: str) -> dict[str, list[tuple[str, str]]]:
+def files_to_remove(location: str) -> dict[str, list[tuple[str, str]]]:
     """Artifact -> what it holds that should not have travelled."""
     found: dict[str, list[tuple[str, str]]] = {}
     with artifacts_at(location) as (repository, folder):

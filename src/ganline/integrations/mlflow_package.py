@@ -12,7 +12,7 @@ from typing import Any
 import ganline
 from ganline.files import write_bytes
 from ganline.registry.bundle import copy_bundle
-from ganline.sharing import package_files
+from ganline.snapshot import package_files
 
 # What the code behind `predict` imports. Given explicitly: MLflow's own guess takes seven seconds.
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas", "pillow", "safetensors", "pydantic")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from ganline import __version__, network
-from ganline.environment import set_defaults
+from ganline.environment import SAFE_PATH, set_defaults
 from ganline.errors import ConfigError, GanlineError, RegistryError
 from ganline.home import home
 from ganline.integrations.mlflow_moved import reroot, settle_default
@@ -275,7 +275,8 @@ def server_command(port: int) -> list[str]:
         "--workers": "1",
         "--artifacts-destination": (home() / "mlflow" / "artifacts").as_uri(),  # else the present folder
     }
-    command = [sys.executable, "-m", "ganline.leash", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-P", "-m", "ganline.leash", "mlflow", "server"]
+    options |= {"--host": "127.0.0.1", "--port": str(port)}
     return command + [part for option in options.items() for part in option]
 
 
@@ -285,11 +286,15 @@ def server_environment() -> dict[str, str]:
     The addresses of databases may hold passwords, and every user of the machine sees a command's arguments.
     """
     kept = {name: value for name, value in os.environ.items() if name not in SERVER_OPTIONS}
-    return kept | {
-        "MLFLOW_BACKEND_STORE_URI": store_uri(),
-        "MLFLOW_REGISTRY_STORE_URI": registry_uri(),
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    }
+    return (
+        kept
+        | SAFE_PATH
+        | {
+            "MLFLOW_BACKEND_STORE_URI": store_uri(),
+            "MLFLOW_REGISTRY_STORE_URI": registry_uri(),
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        }
+    )
 
 
 @contextmanager

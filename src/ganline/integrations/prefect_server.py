@@ -30,11 +30,23 @@ KEPT = frozenset(
     }
 )
 
+# Where Prefect writes, by the names that win over their older aliases. Without these variables, a `.env`, prefect.toml
+# or pyproject.toml of the present folder would decide.
+PLACES: Mapping[str, str] = {
+    "PREFECT_HOME": "{home}",
+    "PREFECT_PROFILES_PATH": "{home}/profiles.toml",
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:///{home}/prefect.db",
+    "PREFECT_SERVER_MEMO_STORE_PATH": "{home}/memo_store.toml",
+    "PREFECT_RESULTS_LOCAL_STORAGE_PATH": "{home}/storage",
+    "PREFECT_LOGGING_CONFIG_PATH": "{home}/logging.yml",
+}
+
 
 def flow_environment(env: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Environment of a flow's process: Prefect's own state lies in `home`, whatever the user's variables say."""
+    """Environment of a flow's process: Prefect writes below `home`, whatever the user's variables and files say."""
     kept = {name: value for name, value in env.items() if not name.startswith("PREFECT_") or name in KEPT}
-    return kept | {"PREFECT_HOME": str(home / "prefect"), "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true"}
+    places = {name: place.replace("{home}", str(home / "prefect")) for name, place in PLACES.items()}
+    return kept | places | {"PREFECT_SERVER_EPHEMERAL_ENABLED": "true"}
 
 
 def check_server(env: Mapping[str, str]) -> None:

@@ -79,14 +79,14 @@ def draw_inputs(
     num_classes: int,
     label: int | None = None,
     label_weights: torch.Tensor | None = None,
-    tell: Tell | None = None,
+    prompt_sampler: Tell | None = None,
 ) -> Iterator[Inputs]:
-    """Yield the inputs of images 0 to n - 1, a chunk at a time. Arguments: see `sample`.
+    """Yield the inputs of images 0 to n - 1, a chunk at a time. Arguments: see `sample` (`prompt_sampler`: its `tell`).
 
     An image's slot counts the earlier images of its seed that the same network of G makes, so that they fill
     micro-batches; it begins at the seed, so that requests with other seeds fit beside them.
     """
-    tell, size = tell or G.tell, micro_batch_of(G)
+    prompt_sampler, size = prompt_sampler or G.tell, micro_batch_of(G)
     earlier = torch.zeros(len(G.networks()), dtype=torch.int64)
     for chunk in range(-(-n // CHUNK)):
         z, labels = latents(seed, chunk, G.z_dim), None
@@ -95,9 +95,9 @@ def draw_inputs(
                 random_labels(seed, chunk, num_classes, label_weights) if label is None else torch.full((CHUNK,), label)
             )
         condition = labels
-        if tell is not None:
+        if prompt_sampler is not None:
             asked = torch.zeros(CHUNK, dtype=torch.int64) if labels is None else labels
-            condition = tell(asked, generator(seed, "prompt", chunk)).cpu()
+            condition = prompt_sampler(asked, generator(seed, "prompt", chunk)).cpu()
         network = G.route(z)[1]
         made = one_hot(network, len(earlier))
         rank = (earlier + made.cumsum(0) - made).gather(1, network[:, None])[:, 0]
@@ -132,11 +132,9 @@ def run_G(G: Generator, inputs: Inputs, *, compute: Compute, truncation: float =
     """
 
     def images_of(member: Generator, rows: torch.Tensor) -> torch.Tensor:
-        told = None if condition is None else condition[rows]
+        c = None if condition is None else condition[rows]
         with compute.precision():
-            return to_pixels(
-                member(z[rows], told) if truncation == 1.0 else member.truncated(z[rows], told, truncation)
-            )
+            return to_pixels(member(z[rows], c) if truncation == 1.0 else member.truncated(z[rows], c, truncation))
 
     own, network = G.route(inputs.z)
     z, condition = own.to(compute.device, compute.dtype), inputs.condition
@@ -170,10 +168,18 @@ def sample(
 
     `label` fixes the class of a class-conditional G; None draws it, uniformly or by `label_weights` [num_classes]
     (`label_histogram` of the training labels wherever G is measured). `truncation` is Generator.truncated's psi: below
-    1 images are more typical and less diverse. A G of prompts is told what `tell` makes of the labels, by default its
-    own.
+    1 images are more typical and less diverse. `tell` makes the condition of a G of prompts from the labels, by default
+    G's own does.
     """
-    drawn = draw_inputs(G, n=n, seed=seed, num_classes=num_classes, label=label, label_weights=label_weights, tell=tell)
+    drawn = draw_inputs(
+        G,
+        n=n,
+        seed=seed,
+        num_classes=num_classes,
+        label=label,
+        label_weights=label_weights,
+        prompt_sampler=tell,
+    )
     for inputs in drawn:
         images = run_G(G, inputs, compute=compute, truncation=truncation)
         yield images, None if inputs.labels is None else inputs.labels.to(compute.device)

@@ -154,7 +154,54 @@ def test_a_flow_keeps_its_state_in_ours_whatever_prefect_s_variables_say(tmp_pat
     }
     kept = {"PREFECT_API_URL": "http://h/api", "PREFECT_LOGGING_LEVEL": "DEBUG", "PATH": "/bin"}
     env = flow_environment(elsewhere | kept, tmp_path)
-    assert env == kept | {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true"}
+    assert env.items() >= kept.items()
+    assert not {*elsewhere.values()} & {*env.values()}
+
+
+SETTINGS_FILES = {
+    ".env": """
+PREFECT_HOME=/elsewhere
+PREFECT_PROFILES_PATH=/elsewhere/profiles.toml
+PREFECT_SERVER_DATABASE_CONNECTION_URL=sqlite+aiosqlite:////elsewhere/database
+PREFECT_SERVER_DATABASE_NAME=/elsewhere/name
+PREFECT_LOCAL_STORAGE_PATH=/elsewhere/storage
+PREFECT_MEMO_STORE_PATH=/elsewhere/memo
+PREFECT_LOGGING_SETTINGS_PATH=/elsewhere/logging
+PREFECT_SERVER_EPHEMERAL_ENABLED=false
+PREFECT_API_URL=http://h/api
+""",
+    "prefect.toml": """
+home = "/elsewhere"
+profiles_path = "/elsewhere/profiles.toml"
+api.url = "http://h/api"
+server.memo_store_path = "/elsewhere/memo"
+server.database.connection_url = "sqlite+aiosqlite:////elsewhere/database"
+server.ephemeral.enabled = false
+results.local_storage_path = "/elsewhere/storage"
+logging.config_path = "/elsewhere/logging"
+""",
+}
+SETTINGS_FILES["pyproject.toml"] = "[tool.prefect]" + SETTINGS_FILES["prefect.toml"]
+SHOW = """
+from prefect.settings import get_current_settings
+settings = get_current_settings()
+assert settings.server.ephemeral.enabled
+print(settings.api.url)
+for variable, value in settings.to_environment_variables(include_secrets=True).items():
+    print(variable, value)
+print(settings.server.database.connection_url.get_secret_value())
+"""
+
+
+@pytest.mark.parametrize("name", SETTINGS_FILES)
+def test_no_settings_file_of_the_present_folder_decides_where_a_flow_writes(tmp_path, name) -> None:
+    (tmp_path / name).write_text(SETTINGS_FILES[name])
+    env = flow_environment(os.environ, tmp_path / "state")
+    done = subprocess.run([sys.executable, "-c", SHOW], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    unused = ("PREFECT_SERVER_DATABASE_NAME ",)  # a part of the URL where there is none
+    assert [line for line in done.stdout.splitlines() if "elsewhere" in line and not line.startswith(unused)] == []
+    assert done.stdout.startswith("http://h/api\n")  # which server is the user's choice
 
 
 @pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"])
