@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -172,9 +171,8 @@ def check_addresses() -> None:
             check_address(variable, uri)
 
 
-@lru_cache
 def check_address(variable: str, uri: str) -> None:
-    """`check_addresses` of one; an address that answered is not asked again in this process."""
+    """`check_addresses` of one, each time anew: a server may end while a run goes on, and MLflow would wait."""
     remedy = f"start it, correct {variable}, or unset it to use the embedded store"
     with network.must_answer(RegistryError, "MLflow", variable, uri, remedy=remedy):
         probe_server(uri) if is_server(uri) else probe_database(variable, uri)
