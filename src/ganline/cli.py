@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
-from ganline.environment import SAFE_PATH, asked_ranks, cache_folders, drop_git_context, set_defaults
+from ganline.environment import SAFE_PATH, asked_ranks, cache_folders, check_share, drop_git_context, set_defaults
 
 set_defaults()
 
@@ -127,6 +127,7 @@ def stage_command(name: str) -> None:
         if extra := STAGES[name].extra:
             check_extra(extra, needed_by=f"the stage {name}")
         if name in OVER_RANKS and "RANK" not in os.environ and (count := asked_ranks()) > 1:
+            check_share(getattr(load_config(here().root), name).batch, count, f"{name}.batch")
             raise typer.Exit(over_ranks(name, count))
         if os.environ.get("RANK", "0") != "0":
             logging.getLogger("ganline").setLevel(logging.ERROR)  # one voice is enough

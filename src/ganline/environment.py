@@ -116,6 +116,16 @@ def asked_ranks() -> int:
     return int(text)
 
 
+def check_share(batch: int, ranks: int, key: str) -> None:
+    """Raise ConfigError if ranks cannot share a batch, which `key` of params.yaml sets, evenly."""
+    if batch % ranks:
+        raise ConfigError(
+            f"a batch of {batch} cannot be shared by {ranks} ranks (GANLINE_RANKS)",
+            expected=f"{key} to be a multiple of the number of ranks",
+            remedy=f"set {key} to {-(-batch // ranks) * ranks}, or GANLINE_RANKS to another number",
+        )
+
+
 def without_git_context(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment without what would lead git into another repository than the one that a command names."""
     return {name: value for name, value in environment.items() if name not in GIT_CONTEXT}

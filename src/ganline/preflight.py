@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ganline.config import PARAMS, Config
-from ganline.environment import asked_ranks
+from ganline.environment import asked_ranks, check_share
 from ganline.errors import ConfigError, GanlineError, GateError, RegistryError
 from ganline.evaluation.config import LEAST_IN_CELL, NEIGHBOURS
 from ganline.files import read_json
@@ -145,18 +145,7 @@ def gate_has_enough_images(facts: Facts) -> GanlineError | None:
 
 
 def ranks_can_share_each_batch(facts: Facts) -> GanlineError | None:
-    try:
-        ranks = asked_ranks()
-    except GanlineError as error:
-        return error
-    batch = facts.config.train.batch
-    if batch % ranks == 0:
-        return None
-    return ConfigError(
-        f"a batch of {batch} cannot be shared by {ranks} ranks (GANLINE_RANKS)",
-        expected="train.batch to be a multiple of the number of ranks",
-        remedy=f"set train.batch to {-(-batch // ranks) * ranks}, or GANLINE_RANKS to another number",
-    )
+    return caught(lambda: check_share(facts.config.train.batch, asked_ranks(), "train.batch"))
 
 
 def evaluation_has_enough_images(facts: Facts) -> GanlineError | None:
