@@ -156,7 +156,7 @@ class UniqueKeys(yaml.SafeLoader):
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping. Raises ConfigError if the file is missing or is something else."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)  # a SafeLoader: makes no objects
     except FileNotFoundError as error:
         raise ConfigError(f"{path} does not exist", remedy="run in the project's folder") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
